@@ -1,0 +1,5 @@
+"""Every installed orchestrator backend class by name, found through the registry."""
+
+from zenml.core.backends._facade import offer_names
+
+__getattr__, __dir__ = offer_names(__name__, "orchestrator")

@@ -1,0 +1,155 @@
+"""``zenml artifact …`` and ``zenml gc``."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import timedelta
+from pathlib import Path, PurePosixPath
+
+import click
+
+from zenml.core.cli._output import ago, echo, echo_json, size, table
+from zenml.core.contracts import Artifact, ArtifactStore
+from zenml.core.engine._files import StoreFiles
+from zenml.core.engine._gc import collect, find_garbage
+from zenml.core.engine._values import artifact_key, read_artifact
+from zenml.core.errors import IntegrityError, ObjectNotFoundError, StoreError
+from zenml.repo import Repository
+
+__all__ = ["artifact", "gc"]
+
+_STORE = click.option("--store", "store_url", help="Artifact store; the repository's by default.")
+
+
+def _store(url: str | None) -> ArtifactStore:
+    return Repository.get_instance().open_artifact_store(url)
+
+
+@click.group()
+def artifact() -> None:
+    """List, fetch and remove artifacts."""
+
+
+@artifact.command("list")
+@_STORE
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+def list_artifacts(store_url: str | None, as_json: bool) -> None:
+    """List every artifact, newest first."""
+    store = _store(store_url)
+    found = sorted(store.list("artifacts/"), key=lambda item: item.modified, reverse=True)
+    rows = []
+    for item in found:
+        digest = item.key.removeprefix("artifacts/").removesuffix(".json")
+        try:
+            manifest = read_artifact(digest, store)
+        except IntegrityError:
+            rows.append((digest, "DAMAGED", 0, 0, item.modified))
+            continue
+        rows.append((digest, manifest.format, len(manifest.files), manifest.size, item.modified))
+    if as_json:
+        names = ("digest", "format", "files", "size", "modified")
+        echo_json([dict(zip(names, row, strict=True)) for row in rows])
+        return
+    table(
+        ("digest", "format", "files", "size", "made"),
+        [(d[:12], f, str(n), size(s), ago(when.isoformat())) for d, f, n, s, when in rows],
+        empty="no artifact yet",
+    )
+
+
+def _resolve(text: str, store: ArtifactStore) -> str:
+    """The digest that begins so."""
+    if not text or not all(char in "0123456789abcdef" for char in text):
+        raise ObjectNotFoundError(
+            f"'{text}' is not the beginning of a digest",
+            remedy="'zenml artifact list' shows the artifacts",
+        )
+    keys = [found.key for found in store.list(f"artifacts/{text}")]
+    if len(keys) != 1:
+        what = "several artifacts begin with" if keys else "no artifact begins with"
+        raise ObjectNotFoundError(
+            f"{what} '{text}'",
+            where=store.url,
+            remedy="'zenml artifact list' shows the artifacts",
+        )
+    return keys[0].removeprefix("artifacts/").removesuffix(".json")
+
+
+@artifact.command()
+@click.argument("digest")
+@_STORE
+@click.option("--to", "folder", type=click.Path(path_type=Path), help="Copy its files here.")
+def get(digest: str, store_url: str | None, folder: Path | None) -> None:
+    """Print an artifact's value, or copy its files. DIGEST may be shortened."""
+    store = _store(store_url)
+    found = read_artifact(_resolve(digest, store), store)
+    if folder is None:
+        echo_json(found)
+        return
+    with StoreFiles(store) as files:
+        copied = _copy(found, files, folder)
+    echo(f"copied {copied} files ({size(found.size)}) to {folder}")
+
+
+def _copy(found: Artifact, files: StoreFiles, folder: Path) -> int:
+    for name, blob in found.files.items():
+        inside = PurePosixPath(name)
+        if inside.is_absolute() or ".." in inside.parts:
+            raise IntegrityError("an artifact names a file outside its folder", where=name)
+        target = folder / inside
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(files.fetch(blob), target)
+    return len(found.files)
+
+
+@artifact.command()
+@click.argument("digest")
+@_STORE
+def rm(digest: str, store_url: str | None) -> None:
+    """Remove an artifact. The step that made it runs again when it is needed.
+
+    Its bytes go with the next 'zenml gc', unless another artifact names them.
+    """
+    store = _store(store_url)
+    whole = _resolve(digest, store)
+    store.delete(artifact_key(whole))
+    echo(f"removed {whole}")
+
+
+@click.command()
+@_STORE
+@click.option("--yes", is_flag=True, help="Delete what is listed.")
+@click.option("--grace", default=60, show_default=True, help="Keep what is younger, in minutes.")
+@click.option("--runs-older-than", "days", type=int, help="Drop records of runs older, in days.")
+def gc(store_url: str | None, yes: bool, grace: int, days: int | None) -> None:
+    """Find what nothing refers to, and delete it with --yes."""
+    store = _store(store_url)
+    try:
+        store.read("zenml-store.json")
+    except StoreError:
+        echo("there is no store yet, so nothing to collect")
+        return
+    found = list(
+        find_garbage(
+            store,
+            grace=timedelta(minutes=grace),
+            runs_older_than=None if days is None else timedelta(days=days),
+        )
+    )
+    reasons = sorted({item.reason for item in found})
+    table(
+        ("what", "objects", "size"),
+        [
+            (
+                reason,
+                str(sum(item.reason == reason for item in found)),
+                size(sum(item.size for item in found if item.reason == reason)),
+            )
+            for reason in reasons
+        ],
+        empty="nothing to collect",
+    )
+    if found and not yes:
+        echo("\nnothing was deleted; 'zenml gc --yes' does it")
+    elif found:
+        echo(f"\ndeleted {len(found)} objects, {size(collect(store, found))}")

@@ -1,0 +1,178 @@
+"""``zenml backend …`` and ``zenml plugin …``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from zenml.core.cli._output import echo, echo_json, table
+from zenml.core.contracts._backend import Backend, BackendKind
+from zenml.core.errors import BackendError, BackendNotFoundError, ConfigurationError, Problem
+from zenml.core.plugins import BackendInfo
+from zenml.repo import Repository
+
+__all__ = ["backend", "plugin"]
+
+
+@click.group()
+def backend() -> None:
+    """List, describe, connect and check backends."""
+
+
+@backend.command("list")
+@click.option("--kind", type=click.Choice(["orchestrator", "processing", "training"]))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+def list_backends(kind: str | None, as_json: bool) -> None:
+    """List every backend that is installed or connected. Imports none of them."""
+    rows = Repository.get_instance().get_backends(kind)
+    if as_json:
+        echo_json(rows)
+        return
+    table(
+        ("kind", "name", "status", "distribution", "summary"),
+        [
+            (row.kind, row.name, row.status, _origin(row), "" if row.cause else row.summary)
+            for row in rows
+        ],
+        empty="no backend is installed; pip install zenml-local gives the defaults",
+    )
+    for row in rows:
+        if row.cause:
+            echo(f"\n{row.kind} {row.name}: {row.status}")
+            echo(f"  cause: {row.cause}")
+            echo(f"  what to do: {row.remedy}")
+
+
+def _origin(row: BackendInfo) -> str:
+    return f"{row.distribution} {row.version}".strip() if row.distribution else "not installed"
+
+
+def _find(name: str, kind: str | None) -> BackendInfo:
+    rows = Repository.get_instance().get_backends(kind)
+    found = [row for row in rows if name in (row.name, f"{row.distribution}:{row.type}")]
+    if not found:
+        hint = ", ".join(sorted({row.name for row in rows})) or "none"
+        raise BackendNotFoundError(f"there is no backend '{name}'", remedy=f"there are: {hint}")
+    if len(found) > 1:
+        kinds = ", ".join(f"--kind {row.kind}" for row in found)
+        raise BackendError(f"several backends are named '{name}'", remedy=f"add one of: {kinds}")
+    return found[0]
+
+
+_KIND = click.option("--kind", type=click.Choice(["orchestrator", "processing", "training"]))
+
+
+@backend.command()
+@click.argument("name")
+@_KIND
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+def describe(name: str, kind: str | None, as_json: bool) -> None:
+    """Describe one backend: where it comes from, what it can do, its parameters."""
+    row = _find(name, kind)
+    cls: type[Backend] | None = row.load() if row.usable else None
+    fields = cls.fields() if cls else {}
+    if as_json:
+        parameters = [
+            {"name": f.name, "type": f.type_name, "required": f.required, "default": repr(f.default)}
+            for f in fields.values()
+        ]
+        echo_json({"backend": row, "parameters": parameters})
+        return
+    echo(f"{row.kind} {row.name} ({row.status})")
+    echo(f"  from: {_origin(row)}, {row.target}")
+    echo(f"  can: {', '.join(row.capabilities) or 'nothing special'}")
+    if row.cause:
+        echo(f"  cause: {row.cause}\n  what to do: {row.remedy}")
+    doc = (cls.__doc__ or row.summary).strip() if cls else row.summary
+    echo("\n" + "\n".join(f"  {line.strip()}" for line in doc.splitlines()) + "\n")
+    rows = [(f.name, f.type_name, "required" if f.required else repr(f.default)) for f in fields.values()]
+    table(("parameter", "type", "default"), rows, empty="  it has no parameters")
+
+
+@backend.command()
+@click.argument("name")
+@click.argument("type_name", metavar="TYPE")
+@click.argument("parameters", nargs=-1, metavar="[PARAMETER=VALUE]...")
+@_KIND
+def connect(name: str, type_name: str, parameters: Sequence[str], kind: str | None) -> None:
+    """Remember a configured backend as NAME in this repository.
+
+    Values are YAML: workers=4, labels='{team: vision}'. Secrets are given by reference only:
+    env:NAME or file:PATH.
+    """
+    repository = Repository.get_instance()
+    row = _find(type_name, kind)
+    made: Backend = row.load()(**_parse(parameters))
+    repository.connect_backend(name, made)
+    echo(f"connected {row.kind} '{name}': {made!r}")
+
+
+def _parse(parameters: Sequence[str]) -> dict[str, Any]:
+    from zenml.core._yaml import load_yaml
+
+    values: dict[str, Any] = {}
+    problems = []
+    for item in parameters:
+        key, separator, text = item.partition("=")
+        if not separator:
+            problems.append(Problem(item, "expected PARAMETER=VALUE"))
+        else:
+            values[key] = load_yaml(text, key) if text else ""
+    if problems:
+        raise ConfigurationError("the backend cannot be connected", problems)
+    return values
+
+
+@backend.command()
+@click.argument("name")
+def disconnect(name: str) -> None:
+    """Forget the connected backend NAME."""
+    Repository.get_instance().disconnect_backend(name)
+    echo(f"disconnected '{name}'")
+
+
+@backend.command()
+@click.argument("name")
+@_KIND
+def check(name: str, kind: BackendKind | None) -> None:
+    """Look whether a backend could work now: credentials, permissions, reachability."""
+    repository = Repository.get_instance()
+    row = _find(name, kind)
+    if row.status == "connected":
+        made = repository.get_backend(name)
+    else:
+        made = row.load()()
+    checks = made.check()
+    echo(f"ok      {row.kind} {row.name}: {row.target} can be imported and made")
+    for item in checks:
+        echo(f"{'ok' if item.ok else 'FAILED':<7} {item.name}{': ' + item.detail if item.detail else ''}")
+        if not item.ok and item.remedy:
+            echo(f"        what to do: {item.remedy}")
+    if not all(item.ok for item in checks):
+        raise SystemExit(1)
+
+
+@click.group()
+def plugin() -> None:
+    """List plugins."""
+
+
+@plugin.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+def list_plugins(as_json: bool) -> None:
+    """List every installed plugin, usable or not, and what it offers."""
+    rows = Repository.get_instance().registry.plugins
+    if as_json:
+        echo_json(rows)
+        return
+    table(
+        ("distribution", "version", "plugin", "status", "offers"),
+        [(r.distribution, r.version, r.name, r.status, " ".join(r.offers)) for r in rows],
+        empty="no plugin is installed",
+    )
+    for row in rows:
+        if row.cause:
+            echo(f"\n{row.distribution}:{row.name}: {row.status}")
+            echo(f"  cause: {row.cause}\n  what to do: {row.remedy}")

@@ -1,0 +1,67 @@
+"""Starts a run of a plan from a client, and sees it to its end."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from contextlib import nullcontext
+from typing import Any
+
+from zenml.core._backends import make_backend
+from zenml.core.contracts._store import ArtifactStore
+from zenml.core.engine._run import Run
+from zenml.core.engine._session import Session
+from zenml.core.errors import StoreError
+from zenml.core.plan._model import Plan
+from zenml.core.plugins._registry import Registry
+
+__all__ = ["launch"]
+
+
+def launch(
+    plan: Plan,
+    *,
+    registry: Registry,
+    store: ArtifactStore,
+    index: Any = None,
+    progress: bool | None = None,
+) -> Run:
+    """Run a plan and wait for its end; returns the finished run.
+
+    Args:
+        plan: What to do.
+        registry: What is installed.
+        store: Where results go.
+        index: A metadata store that learns of the run, if any.
+        progress: Whether to show how the steps stand; by default if standard error is a terminal.
+
+    Raises:
+        RunError: a step failed, or the run was cancelled.
+        StoreError: the store failed.
+    """
+    orchestrator = make_backend("orchestrator", plan.orchestrator, registry)
+    show = sys.stderr.isatty() if progress is None else progress
+    if show:
+        from zenml.core.cli._progress import Progress
+
+        display: Any = Progress(plan)
+    else:
+        display = nullcontext()
+    session = Session(plan, store, registry, observers=[display] if show else [])
+    session.register()
+    try:
+        with display:
+            orchestrator.run(session)
+    finally:
+        if index is not None:
+            _learn(index, store, session.run_id)
+    return Run(session.run_id, store)
+
+
+def _learn(index: Any, store: ArtifactStore, run_id: str) -> None:
+    """Enter the run into the index, which can be rebuilt at any time and so never fails a run."""
+    try:
+        index.ingest(store, run_id)
+    except (sqlite3.Error, OSError, StoreError) as error:
+        print(f"the index does not know run {run_id} yet: {error}", file=sys.stderr)
+        print("  what to do: zenml repo reindex", file=sys.stderr)

@@ -1,0 +1,293 @@
+"""The record of a run: what is written, when, and how it is read back.
+
+::
+
+    runs/<run id>/run.json            who started what, before anything runs
+    runs/<run id>/log/00000001.json   events, in batches
+    runs/<run id>/alive.json          a heartbeat while the engine works
+    runs/<run id>/outcome.json        how it ended; written once
+
+A run without an outcome is running while its heartbeat is fresh, and lost after that; it is never
+taken for a success.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+import msgspec
+
+from zenml.core._canonical import canonical
+from zenml.core.contracts._store import ArtifactStore
+from zenml.core.errors import ObjectNotFoundError, StoreError
+
+__all__ = [
+    "Failure",
+    "Outcome",
+    "RunLog",
+    "RunStarted",
+    "RunStatus",
+    "StepRecord",
+    "StepStatus",
+    "new_run_id",
+    "read_events",
+    "read_outcome",
+    "read_started",
+    "run_ids",
+    "status_of",
+]
+
+StepStatus = Literal["running", "succeeded", "cached", "failed", "cancelled", "skipped"]
+RunStatus = Literal["running", "succeeded", "failed", "cancelled", "lost"]
+Cause = Literal[
+    "USER_ERROR",
+    "OOM",
+    "PREEMPTED",
+    "EVICTED",
+    "IMAGE",
+    "UNSCHEDULABLE",
+    "CONFIG",
+    "TIMEOUT",
+    "CANCELLED",
+    "LOST",
+    "INFRA",
+]
+
+#: Seconds between heartbeats, and the age at which a run without one is lost. Clocks of two machines
+#: may differ by less than their difference.
+HEARTBEAT = 15.0
+LOST_AFTER = 120.0
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why something failed.
+
+    Attributes:
+        cause: The typed cause.
+        type: The exception's class.
+        message: What it says.
+        traceback: The user's own frames, as text.
+    """
+
+    cause: Cause
+    type: str
+    message: str
+    traceback: str = ""
+
+
+class RunStarted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``run.json``: written before anything runs.
+
+    Attributes:
+        run: The run's id.
+        pipeline: The pipeline's name.
+        plan: Digest of the plan.
+        orchestrator: Type of the orchestrator.
+        started: When, in UTC, ISO 8601.
+        host: The machine that started it.
+        pid: The process that started it.
+    """
+
+    run: str
+    pipeline: str
+    plan: str
+    orchestrator: str
+    started: str
+    host: str
+    pid: int
+
+
+class StepRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the log says of one step, when it starts and when it ends.
+
+    Attributes:
+        step: The step's name.
+        status: How it stands.
+        key: Its cache key.
+        inputs: Input name to artifact digest, or a list of them.
+        fingerprint: What its source looked like from outside, for steps that read one.
+        outputs: Output name to artifact digest.
+        started: When, in UTC, ISO 8601.
+        seconds: How long it took.
+        made_by: The run whose result was used, if it was not this one.
+        failure: Why it failed.
+    """
+
+    step: str
+    status: StepStatus
+    key: str = ""
+    inputs: dict[str, str | list[str]] = {}
+    fingerprint: Any = None
+    outputs: dict[str, str] = {}
+    started: str = ""
+    seconds: float = 0.0
+    made_by: str = ""
+    failure: Failure | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``outcome.json``: how a run ended.
+
+    Attributes:
+        status: succeeded, failed or cancelled.
+        finished: When, in UTC, ISO 8601.
+        seconds: How long the run took.
+        counts: How many steps ended in which status.
+        failure: The first failure.
+    """
+
+    status: RunStatus
+    finished: str
+    seconds: float
+    counts: dict[str, int] = {}
+    failure: Failure | None = None
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601 with microseconds."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def new_run_id() -> str:
+    """A durable id; ids sort by the time at which they were made (microseconds, UTC)."""
+    stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S-%f")
+    return f"{stamp}-{secrets.token_hex(3)}"
+
+
+class RunLog:
+    """Writes the record of one run. One engine writes it, from any of its threads.
+
+    Events are written in batches, because one object per step would cost more than a small step. A
+    batch that a killed engine did not write loses no result: a step's commit is its cache record.
+    """
+
+    #: A batch is written when it holds this many events, or is this old in seconds.
+    _BATCH, _AGE = 512, 1.0
+
+    def __init__(self, store: ArtifactStore, run_id: str) -> None:
+        self._store = store
+        self._prefix = f"runs/{run_id}"
+        self._lock = threading.Lock()
+        self._events: list[StepRecord] = []
+        self._oldest = 0.0
+        self._batches = 0
+        self._stop = threading.Event()
+        self._pulse: threading.Thread | None = None
+
+    def begin(self, started: RunStarted) -> None:
+        """Write ``run.json``."""
+        self._store.write(f"{self._prefix}/run.json", canonical(started))
+
+    def append(self, record: StepRecord) -> None:
+        """Add an event. Written at once if the batch is full or old."""
+        with self._lock:
+            if not self._events:
+                self._oldest = time.monotonic()
+            self._events.append(record)
+            full = len(self._events) >= self._BATCH
+            if full or time.monotonic() - self._oldest > self._AGE:
+                self._write()
+
+    def flush(self) -> None:
+        """Write what is pending."""
+        with self._lock:
+            self._write()
+
+    def _write(self) -> None:
+        if not self._events:
+            return
+        self._batches += 1
+        self._store.write(f"{self._prefix}/log/{self._batches:08d}.json", canonical(self._events))
+        self._events = []
+
+    def start_pulse(self) -> None:
+        """Write a heartbeat now and then until the run is finished."""
+        self._pulse = threading.Thread(target=self._beat, name="zenml-heartbeat", daemon=True)
+        self._pulse.start()
+
+    def _beat(self) -> None:
+        # The first beat comes after one interval: run.json itself proves that the run was alive.
+        while not self._stop.wait(HEARTBEAT):
+            try:
+                self.flush()
+                self._store.write(f"{self._prefix}/alive.json", canonical({"at": now()}))
+            except StoreError:
+                continue  # the steps meet the same store and say so better
+
+    def finish(self, outcome: Outcome) -> None:
+        """Write what is pending, then the outcome."""
+        self._stop.set()
+        self.flush()
+        self._store.write(f"{self._prefix}/outcome.json", canonical(outcome))
+
+    def abandon(self) -> None:
+        """Stop the heartbeat without an outcome."""
+        self._stop.set()
+
+
+# -- reading -------------------------------------------------------------------------------------
+
+
+def run_ids(store: ArtifactStore, *, after: str | None = None) -> Iterator[str]:
+    """Ids of the runs in a store, oldest first."""
+    last = None
+    start = f"runs/{after}0" if after else None
+    for found in store.list("runs/", after=start):
+        run_id = found.key.split("/")[1]
+        if run_id != last and run_id != after:
+            last = run_id
+            yield run_id
+
+
+def read_started(store: ArtifactStore, run_id: str) -> RunStarted:
+    """Read ``run.json``. Raises ``ObjectNotFoundError``."""
+    return msgspec.json.decode(store.read(f"runs/{run_id}/run.json"), type=RunStarted)
+
+
+def read_events(store: ArtifactStore, run_id: str) -> list[StepRecord]:
+    """Every event of a run, in order."""
+    events: list[StepRecord] = []
+    for found in store.list(f"runs/{run_id}/log/"):
+        events += msgspec.json.decode(store.read(found.key), type=list[StepRecord])
+    return events
+
+
+def read_outcome(store: ArtifactStore, run_id: str) -> Outcome | None:
+    """How a run ended; None if nobody wrote that down."""
+    try:
+        return msgspec.json.decode(store.read(f"runs/{run_id}/outcome.json"), type=Outcome)
+    except ObjectNotFoundError:
+        return None
+
+
+def status_of(store: ArtifactStore, started: RunStarted, outcome: Outcome | None) -> RunStatus:
+    """How a run stands: its outcome, else running or lost by its signs of life."""
+    if outcome is not None:
+        return outcome.status
+    if started.host == socket.gethostname() and not _process_lives(started.pid):
+        return "lost"
+    newest = 0.0
+    for name in ("alive.json", "run.json"):
+        for found in store.list(f"runs/{started.run}/{name}"):
+            newest = max(newest, found.modified.timestamp())
+    return "running" if time.time() - newest < LOST_AFTER else "lost"
+
+
+def _process_lives(pid: int) -> bool:
+    if sys.platform == "win32":
+        return True  # os.kill(pid, 0) ends a process there; the heartbeat decides instead
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

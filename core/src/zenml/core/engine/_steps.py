@@ -1,0 +1,261 @@
+"""Runs one step: cache look-up, inputs, work, outputs, commit."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import traceback
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from zenml.core._backends import make_backend
+from zenml.core._canonical import canonical
+from zenml.core.contracts._artifact import Files
+from zenml.core.contracts._backend import BackendConfig, ProcessingBackend, TrainingBackend
+from zenml.core.contracts._step import Step
+from zenml.core.contracts._store import ArtifactStore
+from zenml.core.contracts._units import MapContext, Unit, UnitFunction
+from zenml.core.engine._files import StoreFiles
+from zenml.core.engine._keys import (
+    CacheRecord,
+    Inputs,
+    cache_key,
+    read_record,
+    write_record,
+)
+from zenml.core.engine._records import Cause, Failure
+from zenml.core.engine._units import finished_units
+from zenml.core.engine._values import (
+    artifact_key,
+    load_value,
+    read_artifact,
+    save_value,
+    write_artifact,
+)
+from zenml.core.errors import RunCancelledError, RunError, StoreError, ZenMLError
+from zenml.core.plan._model import PlannedStep
+from zenml.core.plan._sources import make_step
+from zenml.core.plugins._registry import Registry
+from zenml.core.sources import reference
+
+__all__ = ["StepResult", "StepRunner", "failure_of"]
+
+_CORE_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+class StepResult(NamedTuple):
+    """What came of a step.
+
+    Attributes:
+        key: Its cache key.
+        record: Its commit.
+        cached: Whether the commit was there already.
+        fingerprint: What its source looked like, for steps that read one.
+    """
+
+    key: str
+    record: CacheRecord
+    cached: bool
+    fingerprint: Any
+
+
+class StepRunner:
+    """Runs the steps of one run, in whatever threads the session uses."""
+
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        store: ArtifactStore,
+        registry: Registry,
+        roots: tuple[str, ...],
+        cancel: threading.Event,
+    ) -> None:
+        self.run_id = run_id
+        self.store = store
+        self.registry = registry
+        self.roots = roots
+        self.cancel = cancel
+        self._lock = threading.Lock()
+        self._backends: dict[tuple[str, bytes], Any] = {}
+
+    def look_up(self, planned: PlannedStep, inputs: Inputs) -> tuple[str, CacheRecord | None, Any]:
+        """The step's key, its commit if there is a usable one, and its fingerprint."""
+        fingerprint = make_step(planned, self.roots).fingerprint() if planned.external else None
+        key = cache_key(planned, inputs, fingerprint, self.run_id)
+        return key, usable_record(self.store, key), fingerprint
+
+    def run(
+        self, name: str, planned: PlannedStep, inputs: Inputs, started: Any = lambda key: None
+    ) -> StepResult:
+        """Run the step unless its result is there. Raises what the step raised."""
+        key, record, fingerprint = self.look_up(planned, inputs)
+        if record is not None:
+            return StepResult(key, record, True, fingerprint)
+        started(key)
+        work = _Work(self, name, planned, inputs, key)
+        if planned.kind == "training":
+            backend: TrainingBackend = self.backend(planned)
+            backend.train(work)
+        else:
+            work.execute_here()
+        record = work.record or usable_record(self.store, key)
+        if record is None:
+            raise RunError(
+                f"backend '{planned.backend.type}' returned and the step has no result",
+                where=f"step '{name}' of run {self.run_id}",
+                remedy="report it to the authors of the backend",
+            )
+        return StepResult(key, record, False, fingerprint)
+
+    def backend(self, planned: PlannedStep) -> Any:
+        """The step's backend, made once per run."""
+        identity = (planned.kind, canonical(planned.backend))
+        with self._lock:
+            if identity not in self._backends:
+                config = BackendConfig(planned.backend.type, planned.backend.args)
+                self._backends[identity] = make_backend(planned.kind, config, self.registry)  # type: ignore[arg-type]
+            return self._backends[identity]
+
+    def load_inputs(self, step: Step, inputs: Inputs, files: Files) -> dict[str, Any]:
+        """The values of a step's inputs."""
+        return {
+            name: self._value(digests, files)
+            if isinstance(digests, str)
+            else [self._value(digest, files) for digest in digests]
+            for name, digests in inputs.items()
+        }
+
+    def _value(self, digest: str, files: Files) -> Any:
+        return load_value(read_artifact(digest, self.store), files, self.registry)
+
+
+def usable_record(store: ArtifactStore, key: str) -> CacheRecord | None:
+    """The commit under a key, if every artifact that it names is still there."""
+    record = read_record(store, key)
+    if record and all(store.exists(artifact_key(digest)) for digest in record.outputs.values()):
+        return record
+    return None
+
+
+class _Work:
+    """Implements ``StepWork``: one step of one run, with its key and inputs settled."""
+
+    def __init__(
+        self, runner: StepRunner, name: str, planned: PlannedStep, inputs: Inputs, key: str
+    ) -> None:
+        self._runner = runner
+        self._planned = planned
+        self._inputs = inputs
+        self.step = name
+        self.key = key
+        self.record: CacheRecord | None = None
+
+    @property
+    def run_id(self) -> str:
+        return self._runner.run_id
+
+    def execute_here(self) -> None:
+        runner = self._runner
+        step = make_step(self._planned, runner.roots)
+        with StoreFiles(runner.store) as files:
+            context = _Context(self, files)
+            outputs = step.call(runner.load_inputs(step, self._inputs, files), context)
+            if runner.cancel.is_set():
+                raise RunCancelledError("the run was cancelled", where=f"step '{self.step}'")
+            digests = {}
+            for name, value in outputs.items():
+                try:
+                    artifact = save_value(value, files, runner.registry)
+                except ZenMLError as error:
+                    error.where = error.where or f"output '{name}' of step '{self.step}'"
+                    raise
+                digests[name] = write_artifact(artifact, runner.store)
+        record = CacheRecord(outputs=digests, run=runner.run_id, step=self.step)
+        stale = read_record(runner.store, self.key) is not None and not usable_record(
+            runner.store, self.key
+        )
+        self.record = write_record(runner.store, self.key, record, replace=stale)
+
+    def map(self, function: UnitFunction, payloads: Iterable[Any], files: StoreFiles) -> list[Any]:
+        """See ``StepContext.map``."""
+        runner = self._runner
+        name = reference(function)
+        units = [Unit(name, payload, self._planned.code) for payload in payloads]
+        digests = [unit.digest for unit in units]
+        scope = f"units/{self.key}"
+        results = finished_units(runner.store, scope, digests)
+        # Equal units have equal results, so each is done once.
+        left = list({d: u for d, u in zip(digests, units, strict=True) if d not in results}.items())
+        if left:
+            backend: ProcessingBackend = runner.backend(self._planned)
+            context = MapContext(
+                store=runner.store.url, scope=scope, step=self.step, import_roots=runner.roots
+            )
+            iterator = backend.map([unit for _, unit in left], context)
+            try:
+                for index, result in iterator:
+                    results[left[index][0]] = result
+                    if runner.cancel.is_set():
+                        raise RunCancelledError("the run was cancelled", where=f"step '{self.step}'")
+            finally:
+                close = getattr(iterator, "close", None)
+                if close is not None:
+                    close()
+        missing = sum(digest not in results for digest in digests)
+        if missing:
+            raise RunError(
+                f"backend '{self._planned.backend.type}' lost {missing} of {len(units)} units",
+                where=f"step '{self.step}' of run {runner.run_id}",
+                remedy="run again: finished units are kept",
+            )
+        return [results[digest] for digest in digests]
+
+
+class _Context:
+    """Implements ``StepContext``."""
+
+    def __init__(self, work: _Work, files: StoreFiles) -> None:
+        self._work = work
+        self._files = files
+        self.step = work.step
+        self.run_id = work.run_id
+        self.log = logging.getLogger(f"zenml.step.{work.step}")
+
+    @property
+    def files(self) -> Files:
+        return self._files
+
+    def map(self, function: UnitFunction, payloads: Iterable[Any]) -> list[Any]:
+        if self._work._planned.kind != "processing":
+            # A trainer has no workers of its own: its units run one by one, where it runs.
+            return [function(payload, self._files) for payload in payloads]
+        return self._work.map(function, payloads, self._files)
+
+    def cancelled(self) -> bool:
+        return self._work._runner.cancel.is_set()
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Why a step failed, in the words of the record."""
+    cause: Cause = "USER_ERROR"
+    if isinstance(error, MemoryError):
+        cause = "OOM"
+    elif isinstance(error, (RunCancelledError, KeyboardInterrupt)):
+        cause = "CANCELLED"
+    elif isinstance(error, StoreError):
+        cause = "INFRA"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(_CORE_FOLDER)]
+    text = ""
+    if own and not isinstance(error, ZenMLError):
+        text = "".join(traceback.format_list(own))
+    name = type(error).__name__
+    return Failure(cause=cause, type=name, message=str(error), traceback=text)
+
+
+def elapsed(since: float) -> float:
+    """Seconds since a reading of ``time.perf_counter()``, to the microsecond."""
+    return round(time.perf_counter() - since, 6)

@@ -1,0 +1,15 @@
+"""Plans: what a pipeline will do, before anything runs."""
+
+from zenml.core.plan._build import BackendChoice, Node, PlanBuilder
+from zenml.core.plan._model import Difference, Plan, PlannedStep
+from zenml.core.plan._read import read_plan
+
+__all__ = [
+    "BackendChoice",
+    "Difference",
+    "Node",
+    "Plan",
+    "PlanBuilder",
+    "PlannedStep",
+    "read_plan",
+]

@@ -1,0 +1,18 @@
+"""What the author of a pipeline imports."""
+
+from zenml.core.contracts import Datasource, Step, StepContext, step
+from zenml.pipelines._data import DataPipeline
+from zenml.pipelines._pipeline import Backends, Pipeline, StepReference
+from zenml.pipelines._training import TrainingPipeline
+
+__all__ = [
+    "Backends",
+    "DataPipeline",
+    "Datasource",
+    "Pipeline",
+    "Step",
+    "StepContext",
+    "StepReference",
+    "TrainingPipeline",
+    "step",
+]

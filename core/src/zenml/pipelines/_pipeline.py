@@ -1,0 +1,314 @@
+"""Pipelines: an ordered graph of steps over a datasource."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from zenml.core._commits import committed_outputs
+from zenml.core.contracts import ArtifactStore, Backend, Datasource, Step
+from zenml.core.errors import (
+    ConfigurationError,
+    PipelineImmutableError,
+    PlanError,
+    Problem,
+)
+from zenml.core.plan import BackendChoice, Node, Plan, PlanBuilder
+from zenml.core.plan._validate import name_problem
+from zenml.core.sources import stop_if_importing
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from zenml.core.engine._run import Run
+    from zenml.repo import Repository
+
+__all__ = ["Backends", "Pipeline", "StepReference"]
+
+#: One backend of each kind: by kind, or as a sequence in any order.
+Backends = Mapping[str, Backend | str] | Sequence[Backend]
+
+_KINDS = ("orchestrator", "processing", "training")
+
+
+class StepReference(str):
+    """The name of a step that was added; ``reference["output"]`` names one of its outputs."""
+
+    __slots__ = ()
+
+    def __getitem__(self, output: Any) -> str:  # type: ignore[override]
+        return f"{self}.{output}" if isinstance(output, str) else super().__getitem__(output)
+
+
+class Pipeline:
+    """Steps of any kind, joined by the names of their inputs and outputs.
+
+    ::
+
+        pipeline = Pipeline(name="sums")
+        pipeline.add_step(numbers(count=3))
+        pipeline.add_step(total(), inputs={"values": "numbers"})
+        run = pipeline.run()
+
+    Args:
+        name: The pipeline's name: runs of one name are compared with each other.
+        enable_cache: Whether results of earlier runs may be used.
+        backend: The orchestrator, or the name of a connected one.
+        backends: Backends of several kinds, by kind or in any order; steps that were given none of
+            their own use these.
+        artifact_store: A store, or its URL; the repository's by default.
+        metadata_store: An index, or its URL; the repository's by default.
+        datasource: See ``add_datasource``.
+        datasource_commit_id: See ``add_datasource``.
+    """
+
+    kind: ClassVar[str] = "base"
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        enable_cache: bool = True,
+        backend: BackendChoice = None,
+        backends: Backends | None = None,
+        artifact_store: ArtifactStore | str | Path | None = None,
+        metadata_store: Any = None,
+        datasource: Datasource | None = None,
+        datasource_commit_id: str | None = None,
+    ) -> None:
+        self.name = name if name is not None else self.kind
+        self.enable_cache = enable_cache
+        self.artifact_store = artifact_store
+        self.metadata_store = metadata_store
+        self._backends = _by_kind(backend, backends)
+        self._nodes: list[Node] = []
+        self._datasource: Datasource | None = None
+        self._commit_id: str | None = None
+        self._immutable = False
+        if datasource is not None:
+            self.add_datasource(datasource, datasource_commit_id)
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def add_datasource(self, datasource: Datasource, commit_id: str | None = None) -> Self:
+        """Set where the rows come from.
+
+        Args:
+            datasource: The source; without a commit, a run takes a snapshot first, as a step.
+            commit_id: A commit that ``datasource.commit()`` gave; the pipeline then reads that
+                snapshot, whatever became of the source.
+        """
+        self._changing()
+        if not isinstance(datasource, Datasource):
+            raise ConfigurationError(
+                "that is no datasource", [Problem("datasource", f"found {datasource!r}")]
+            )
+        self._datasource, self._commit_id = datasource, commit_id
+        return self
+
+    def add_step(
+        self,
+        step: Step,
+        name: str | None = None,
+        inputs: Mapping[str, str | Sequence[str]] | None = None,
+    ) -> StepReference:
+        """Add a step.
+
+        Args:
+            step: The step, with its backend if it has one of its own.
+            name: Its name in this pipeline; by default the class's or function's, numbered if need
+                be.
+            inputs: Input name to ``"step"`` (its only output), ``"step.output"``, or a list of
+                these, whose values come as a list. An input that is not named is bound to the
+                nearest earlier output of its name.
+
+        Returns:
+            The step's name, to be used in other steps' ``inputs``.
+        """
+        self._changing()
+        if not isinstance(step, Step):
+            called = getattr(step, "__name__", repr(step))
+            hint = f"call it first: {called}(…)" if callable(step) else None
+            raise ConfigurationError(
+                "that is no step", [Problem("step", f"expected a step, found {step!r}", hint)]
+            )
+        chosen = name if name is not None else self._free_name(step.title)
+        unfit = name_problem(chosen)
+        if unfit:
+            raise ConfigurationError("the step cannot be added", [Problem("name", unfit)])
+        self._nodes.append(Node(chosen, copy.copy(step), dict(inputs or {})))
+        return StepReference(chosen)
+
+    def _free_name(self, title: str) -> str:
+        taken = {node.name for node in self._nodes}
+        if title not in taken:
+            return title
+        return next(f"{title}_{n}" for n in range(2, len(taken) + 3) if f"{title}_{n}" not in taken)
+
+    def _changing(self) -> None:
+        if self._immutable:
+            raise PipelineImmutableError(
+                f"pipeline '{self.name}' has run and cannot be changed any more",
+                remedy="change a copy: pipeline.copy('new name')",
+            )
+
+    def copy(self, new_name: str) -> Self:
+        """A deep copy under another name; it may be changed, and shares nothing with this one."""
+        made = copy.copy(self)
+        made.__dict__.update(copy.deepcopy(self.__dict__))
+        made.name = new_name
+        made._immutable = False
+        return made
+
+    @property
+    def steps(self) -> dict[str, Step]:
+        """The steps by name, in the order in which they were added."""
+        return {node.name: node.step for node in self._all_nodes()}
+
+    @property
+    def datasource(self) -> Datasource | None:
+        """Where the rows come from."""
+        return self._datasource
+
+    def _all_nodes(self) -> list[Node]:
+        """The steps, the datasource's snapshot first."""
+        if self._datasource is None or self._commit_id is not None:
+            return list(self._nodes)
+        return [Node("data", self._datasource, {}), *self._nodes]
+
+    def _missing(self) -> list[Problem]:
+        """What this kind of pipeline cannot do without."""
+        return []
+
+    # -- planning and running --------------------------------------------------------------------
+
+    def build(
+        self,
+        *,
+        backend: BackendChoice = None,
+        backends: Backends | None = None,
+        artifact_store: ArtifactStore | str | Path | None = None,
+    ) -> Plan:
+        """Plan the pipeline. Runs nothing, needs no network.
+
+        Args:
+            backend: The orchestrator; goes before the one given to the constructor.
+            backends: Backends by kind; go before those given to the constructor.
+            artifact_store: Where committed snapshots are looked up.
+
+        Raises:
+            PlanError: lists every problem, each with its path.
+        """
+        stop_if_importing(self, backend=backend, backends=backends, artifact_store=artifact_store)
+        from zenml.repo import Repository
+
+        return self._build(Repository.get_instance(), backend, backends, artifact_store)
+
+    def _build(
+        self,
+        repository: Repository,
+        backend: BackendChoice,
+        backends: Backends | None,
+        artifact_store: ArtifactStore | str | Path | None,
+    ) -> Plan:
+        missing = self._missing()
+        if missing:
+            raise PlanError(f"pipeline '{self.name}' is not complete", missing)
+        pinned: dict[str, str] = {}
+        if self._datasource is not None and self._commit_id is not None:
+            store = repository.open_artifact_store(artifact_store or self.artifact_store)
+            pinned = committed_outputs(self._datasource.name, self._commit_id, store)
+        builder = PlanBuilder(
+            root=repository.root,
+            registry=repository.registry,
+            connections=repository.config.backends,
+            backends={**self._backends, **_by_kind(backend, backends)},
+        )
+        return builder.build(
+            name=self.name,
+            kind=self.kind,
+            nodes=self._all_nodes(),
+            pinned=pinned,
+            enable_cache=self.enable_cache,
+        )
+
+    def run(
+        self,
+        backend: BackendChoice = None,
+        *,
+        backends: Backends | None = None,
+        artifact_store: ArtifactStore | str | Path | None = None,
+        metadata_store: Any = None,
+        progress: bool | None = None,
+    ) -> Run:
+        """Plan the pipeline, run it and wait for its end.
+
+        Args:
+            backend: The orchestrator; goes before the one given to the constructor.
+            backends: Backends by kind; go before those given to the constructor.
+            artifact_store: Where results go; goes before the one given to the constructor.
+            metadata_store: The index that learns of the run.
+            progress: Whether to show on standard error how the steps stand; by default if that is a
+                terminal.
+
+        Returns:
+            The finished run.
+
+        Raises:
+            PlanError: the pipeline cannot be planned; nothing was written.
+            RunError: a step failed or the run was cancelled; finished steps are kept.
+            StoreError: the artifact store failed; what was committed before is safe.
+        """
+        stop_if_importing(self, backend=backend, backends=backends, artifact_store=artifact_store)
+        from zenml.core.engine._launch import launch
+        from zenml.repo import Repository
+
+        repository = Repository.get_instance()
+        chosen = artifact_store if artifact_store is not None else self.artifact_store
+        plan = self._build(repository, backend, backends, chosen)
+        self._immutable = True
+        return launch(
+            plan,
+            registry=repository.registry,
+            store=repository.open_artifact_store(chosen),
+            index=repository.open_metadata_store(
+                metadata_store or self.metadata_store or repository.config.metadata_store
+            ),
+            progress=progress,
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, steps: {', '.join(self.steps) or 'none'})"
+
+
+def _by_kind(backend: BackendChoice, backends: Backends | None) -> dict[str, BackendChoice]:
+    """Backends by kind, checked; ``backend`` is the orchestrator."""
+    found: dict[str, BackendChoice] = {}
+    problems: list[Problem] = []
+    if isinstance(backends, Mapping):
+        given: list[tuple[str, Any]] = list(backends.items())
+    else:
+        given = [(getattr(item, "kind", "?"), item) for item in backends or ()]
+    if backend is not None:
+        given.append(("orchestrator", backend))
+    for kind, item in given:
+        actual = item.kind if isinstance(item, Backend) else kind
+        if not isinstance(item, (Backend, str)) or kind not in _KINDS:
+            problems.append(Problem("backends", f"expected a backend, found {item!r}"))
+        elif actual != kind:
+            problems.append(
+                Problem(
+                    "backend" if item is backend else f"backends.{kind}",
+                    f"expected {kind}, found {type(item).__name__}, which is of kind {actual}",
+                    f"pass it as backends={{{actual!r}: …}}, or to a step with with_backend()",
+                )
+            )
+        elif found.get(kind) is not None and item is not backend:
+            problems.append(Problem(f"backends.{kind}", "was given twice"))
+        else:
+            found[kind] = item
+    if problems:
+        raise ConfigurationError("these backends cannot be used", problems)
+    return found

@@ -1,0 +1,241 @@
+"""The repository: where a project's pipelines, stores and connected backends come together."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from zenml.core._backends import DEFAULT_TYPE, config_of, make_backend, offer_of
+from zenml.core._project import (
+    FOLDER,
+    Connection,
+    ProjectConfig,
+    create_folder,
+    find_root,
+    read_config,
+    write_config,
+)
+from zenml.core.contracts import ArtifactStore, Backend, SecretRef
+from zenml.core.contracts._settings import nearest
+from zenml.core.errors import (
+    BackendError,
+    BackendNotFoundError,
+    ConfigurationError,
+    Problem,
+)
+from zenml.core.plugins import BackendInfo, Registry, get_registry
+from zenml.core.stores._open import open_store
+
+__all__ = ["Repository"]
+
+_CONNECTION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_LOOKS_SECRET = re.compile(r"password|passwd|secret|token|api_?key|credential", re.IGNORECASE)
+
+
+class Repository:
+    """A project folder: its configuration, its stores, and the backends that it may use.
+
+    Args:
+        path: A folder inside the project; the current one by default. The project is the nearest
+            folder upwards that holds ``.zenml`` or ``.git``, else the folder itself.
+    """
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        self.root = find_root(Path(path) if path is not None else None)
+
+    @classmethod
+    def get_instance(cls, path: str | Path | None = None) -> Repository:
+        """The repository around ``path``."""
+        return cls(path)
+
+    @classmethod
+    def init_repo(
+        cls,
+        repo_path: str | Path | None = None,
+        artifact_store_path: str | None = None,
+        metadata_store: str | None = None,
+    ) -> Repository:
+        """Make a folder a repository, or change the stores of one.
+
+        Args:
+            repo_path: The folder; the current one by default.
+            artifact_store_path: URL or path of the artifact store; ``.zenml/store`` by default.
+            metadata_store: URL of the index; SQLite in ``.zenml`` by default.
+        """
+        root = Path(repo_path or ".").resolve()
+        create_folder(root)
+        repository = cls(root)
+        config = repository.config
+        write_config(
+            root,
+            msgspec.structs.replace(
+                config,
+                artifact_store=artifact_store_path or config.artifact_store,
+                metadata_store=metadata_store or config.metadata_store,
+            ),
+        )
+        repository.artifact_store.prepare()
+        return repository
+
+    @property
+    def config(self) -> ProjectConfig:
+        """The configuration, read anew. Raises ``ConfigurationError``."""
+        return read_config(self.root)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """What is installed, under this repository's rules."""
+        return get_registry(self.root)
+
+    # -- stores ----------------------------------------------------------------------------------
+
+    @property
+    def artifact_store(self) -> ArtifactStore:
+        """The repository's artifact store."""
+        return self.open_artifact_store(self.config.artifact_store)
+
+    def open_artifact_store(self, choice: str | Path | ArtifactStore | None) -> ArtifactStore:
+        """The store that is meant: one given as such, a URL, a path in the repository, or None."""
+        if isinstance(choice, ArtifactStore):
+            return choice
+        if choice is None:
+            return open_store(str(self.root / FOLDER / "store"))
+        text = str(choice)
+        return open_store(text if "://" in text else str(self.root / Path(text).expanduser()))
+
+    @property
+    def metadata_store(self) -> Any:
+        """The repository's index, a ``zenml.metadata.MetadataStore``."""
+        return self.open_metadata_store(self.config.metadata_store)
+
+    def open_metadata_store(self, choice: Any) -> Any:
+        """The index that is meant: one given as such, a URL, or None for the default."""
+        from zenml.metadata import MetadataStore, SQLiteMetadataStore, open_metadata_store
+
+        if isinstance(choice, MetadataStore):
+            return choice
+        if choice is None:
+            return SQLiteMetadataStore(self.root / FOLDER / "index.db")
+        return open_metadata_store(str(choice))
+
+    # -- backends --------------------------------------------------------------------------------
+
+    def get_backends(self, kind: str | None = None) -> list[BackendInfo]:
+        """Every backend that is installed, and every one that this repository has connected.
+
+        Nothing is imported but the plugins' light modules. What cannot be used is a row too, with
+        its status, cause and remedy.
+
+        Args:
+            kind: Only ``orchestrator``, ``processing`` or ``training``.
+        """
+        rows = self.registry.backends(kind)
+        rows += [
+            self._connected(name, connection)
+            for name, connection in self.config.backends.items()
+            if kind in (None, connection.kind)
+        ]
+        return sorted(rows, key=lambda row: (row.kind, row.name, row.distribution or ""))
+
+    def _connected(self, name: str, connection: Connection) -> BackendInfo:
+        try:
+            offer = self.registry.find(connection.kind, connection.type)
+        except BackendError as error:
+            status = "missing-dependency" if isinstance(error, BackendNotFoundError) else "broken"
+            return BackendInfo(
+                kind=connection.kind,
+                type=connection.type,
+                name=name,
+                distribution=None,
+                version=None,
+                status=status,  # type: ignore[arg-type]
+                cause=error.message,
+                remedy=error.remedy,
+                summary="connected by this repository",
+            )
+        row = next(
+            row
+            for row in self.registry.backends(connection.kind)
+            if row.type == offer.name and row.distribution == offer.plugin.distribution
+        )
+        return msgspec.structs.replace(
+            row, name=name, status="connected", cause=None, remedy=None
+        )
+
+    def get_backend(self, name: str) -> Backend:
+        """The connected backend of that name, or an installed one with its default parameters.
+
+        Raises:
+            BackendNotFoundError: there is neither.
+            ConfigurationError: its parameters are wrong.
+        """
+        connections = self.config.backends
+        if name in connections:
+            connection = connections[name]
+            made: Backend = make_backend(connection.kind, connection.config, self.registry)  # type: ignore[arg-type]
+            return made
+        raise BackendNotFoundError(
+            f"this repository has no connected backend '{name}'",
+            where=str(self.root),
+            remedy=nearest(name, connections)
+            or f"connected are: {', '.join(connections) or 'none'}; "
+            "see 'zenml backend connect --help'",
+        )
+
+    def connect_backend(self, name: str, backend: Backend) -> BackendInfo:
+        """Remember a configured backend under a name. Secrets are stored as references only.
+
+        Raises:
+            ConfigurationError: the name cannot be used, or a parameter looks like a secret.
+        """
+        problems = []
+        if not _CONNECTION_NAME.fullmatch(name):
+            problems.append(Problem("name", f"{name!r}: letters, digits, '_', '-' and '.' only"))
+        if name == DEFAULT_TYPE:
+            problems.append(Problem("name", f"'{name}' names the default backends"))
+        if offer_of(type(backend), self.registry) is None:
+            problems.append(
+                Problem("backend", f"{type(backend).__name__} is not registered by any plugin")
+            )
+        problems += _literal_secrets(backend)
+        if problems:
+            raise ConfigurationError(f"backend '{name}' cannot be connected", problems)
+        made = config_of(backend, self.registry)
+        connection = Connection(kind=backend.kind, type=made.type, args=made.args)
+        config = self.config
+        write_config(
+            self.root,
+            msgspec.structs.replace(config, backends={**config.backends, name: connection}),
+        )
+        return self._connected(name, connection)
+
+    def disconnect_backend(self, name: str) -> None:
+        """Forget a connected backend. Raises ``BackendNotFoundError``."""
+        config = self.config
+        if name not in config.backends:
+            self.get_backend(name)
+        left = {key: value for key, value in config.backends.items() if key != name}
+        write_config(self.root, msgspec.structs.replace(config, backends=left))
+
+    def __repr__(self) -> str:
+        return f"Repository({str(self.root)!r})"
+
+
+def _literal_secrets(backend: Backend) -> list[Problem]:
+    return [
+        Problem(
+            name,
+            "looks like a secret, and would be written down as it is",
+            "the plugin should declare it as SecretRef: 'env:NAME' or 'file:PATH'",
+        )
+        for name, value in ((name, getattr(backend, name)) for name in backend.fields())
+        if isinstance(value, str)
+        and value
+        and not isinstance(value, SecretRef)
+        and _LOOKS_SECRET.search(name)
+        and not name.endswith(("_name", "_ref", "_path", "_file"))
+    ]

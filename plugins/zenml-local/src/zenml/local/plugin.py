@@ -1,0 +1,45 @@
+"""What zenml-local registers: the backends that are meant where none is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from zenml.core.plugins import BackendSpec, hookimpl
+
+__all__: list[str] = []
+
+
+@hookimpl
+def zenml_orchestrators() -> Iterator[BackendSpec]:
+    """The orchestrator in this process."""
+    yield BackendSpec(
+        type="local",
+        target="zenml.local:OrchestratorLocalBackend",
+        summary="Runs a pipeline in this process; independent steps run at the same time.",
+        capabilities=frozenset({"cancel", "parallel"}),
+        aliases=("OrchestratorBaseBackend",),
+    )
+
+
+@hookimpl
+def zenml_processors() -> Iterator[BackendSpec]:
+    """Processing on this machine."""
+    yield BackendSpec(
+        type="local",
+        target="zenml.local:ProcessingLocalBackend",
+        summary="Spreads a step's work over threads or processes of this machine.",
+        capabilities=frozenset({"cancel", "parallel"}),
+        aliases=("ProcessingBaseBackend",),
+    )
+
+
+@hookimpl
+def zenml_trainers() -> Iterator[BackendSpec]:
+    """Training in this process."""
+    yield BackendSpec(
+        type="local",
+        target="zenml.local:TrainingLocalBackend",
+        summary="Trains in this process.",
+        capabilities=frozenset({"cancel"}),
+        aliases=("TrainingBaseBackend",),
+    )
