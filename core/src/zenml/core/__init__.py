@@ -21,7 +21,6 @@ if TYPE_CHECKING:
         BackendConfig,
         Blob,
         Check,
-        Datasource,
         Files,
         MapContext,
         OrchestratorBackend,
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from zenml.core.engine._units import execute_unit
     from zenml.core.plan import Plan
     from zenml.core.stores._open import open_store
+    from zenml.pipelines._datasource import Datasource
 
     __all__ = [
         "Artifact",
@@ -79,7 +79,7 @@ else:
             "BackendConfig": _CONTRACTS,
             "Blob": _CONTRACTS,
             "Check": _CONTRACTS,
-            "Datasource": _CONTRACTS,
+            "Datasource": "zenml.pipelines._datasource",
             "Files": _CONTRACTS,
             "MapContext": _CONTRACTS,
             "OrchestratorBackend": _CONTRACTS,

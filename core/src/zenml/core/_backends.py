@@ -12,7 +12,7 @@ from zenml.core.sources import load, reference
 
 __all__ = ["DEFAULT_TYPE", "config_of", "make_backend", "offer_of"]
 
-#: The type that is meant where none is given. Which distribution offers it is not the core's concern.
+#: The type that is meant where none is given, whichever distribution offers it.
 DEFAULT_TYPE = "local"
 
 #: Marks a backend class that no plugin registers: one in the user's own repository.

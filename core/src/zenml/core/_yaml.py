@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -19,7 +19,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
     with a column named ``on`` deserves better.
     """
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen: set[Any] = set()
@@ -93,6 +93,4 @@ def load_yaml(text: str, name: str) -> Any:
 
 def dump_yaml(value: Any) -> str:
     """Write plain data as YAML, in the order that it is in."""
-    return str(
-        yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
-    )
+    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))

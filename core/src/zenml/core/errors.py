@@ -4,13 +4,13 @@
 
     ZenMLError
     ├── ConfigurationError          what was written down is wrong; lists every problem at once
-    │   └── PlanError               a pipeline or a stored plan cannot become a valid plan
+    │   └── PlanError               a pipeline or a stored plan cannot become a plan
     ├── PipelineImmutableError      a pipeline that has run was changed
     ├── BackendError
-    │   ├── BackendNotFoundError    no installed plugin offers that type, or no connection has that name
-    │   └── BackendUnavailableError the type is known, but its plugin is broken, disabled, conflicting …
+    │   ├── BackendNotFoundError    nothing installed or connected has that name
+    │   └── BackendUnavailableError known, but broken, disabled, conflicting or incompatible
     ├── SourceError
-    │   ├── SourceNotImportableError  the step lives where no other process could find it
+    │   ├── SourceNotImportableError  a step lives where no other process could find it
     │   └── SourceChangedError      the code is not the code that the plan was made from
     ├── StoreError
     │   ├── ObjectNotFoundError     no object has that key
@@ -23,7 +23,7 @@
         ├── StepFailedError         a step of the run failed; carries the user's own exception
         └── RunCancelledError       somebody cancelled the run
 
-An error says what happened, where, and what to do about it: ``str(error)`` is all three, a line each.
+An error says what happened, where, and what to do about it: ``str(error)`` has a line for each.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class SourceError(ZenMLError):
 
 
 class SourceNotImportableError(SourceError):
-    """The step lives where no other process could find it: a notebook, a REPL, inside a function."""
+    """A step lives where no other process finds it: a notebook, a REPL, inside a function."""
 
 
 class SourceChangedError(SourceError):

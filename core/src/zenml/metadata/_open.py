@@ -19,7 +19,7 @@ def open_metadata_store(url: str) -> MetadataStore:
     if not separator:
         return SQLiteMetadataStore(url)
     if scheme == "sqlite":
-        # As SQLAlchemy writes it: three slashes before a relative path, four before an absolute one.
+        # As SQLAlchemy has it: three slashes before a relative path, four before an absolute.
         return SQLiteMetadataStore(rest.removeprefix("/"))
     problem = Problem("metadata_store", f"'{scheme}://' is not served", "use sqlite:///path")
     raise ConfigurationError("the metadata store cannot be opened", [problem])

@@ -23,7 +23,7 @@ from zenml.metadata._base import IndexedRun, IndexedStep, MetadataStore
 
 __all__ = ["SQLiteMetadataStore"]
 
-#: Changes with the tables. An index of another layout is dropped and made anew: it is only an index.
+#: Changes with the tables. An index of another layout is made anew: it is only an index.
 _LAYOUT = 1
 
 _TABLES = """
@@ -71,7 +71,9 @@ class SQLiteMetadataStore(MetadataStore):
             if layout != _LAYOUT:
                 connection.execute("pragma journal_mode = wal")
                 if layout:
-                    connection.executescript("drop table if exists runs; drop table if exists steps")
+                    connection.executescript(
+                        "drop table if exists runs; drop table if exists steps"
+                    )
                 connection.executescript(_TABLES)
                 connection.execute(f"pragma user_version = {_LAYOUT}")
             # An index can be rebuilt, so it need not wait for the disk.
@@ -87,7 +89,9 @@ class SQLiteMetadataStore(MetadataStore):
                 return int(_ingest(connection, store, run_id))
             rows = connection.execute("select run, status from runs where store = ?", [store.url])
             ended = {run for run, status in rows if status in ("succeeded", "failed", "cancelled")}
-            return sum(_ingest(connection, store, run) for run in run_ids(store) if run not in ended)
+            return sum(
+                _ingest(connection, store, run) for run in run_ids(store) if run not in ended
+            )
 
     def reindex(self, store: ArtifactStore) -> int:
         with self._connection() as connection:

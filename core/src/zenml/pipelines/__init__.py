@@ -1,7 +1,8 @@
 """What the author of a pipeline imports."""
 
-from zenml.core.contracts import Datasource, Step, StepContext, step
+from zenml.core.contracts import Step, StepContext, step
 from zenml.pipelines._data import DataPipeline
+from zenml.pipelines._datasource import Datasource
 from zenml.pipelines._pipeline import Backends, Pipeline, StepReference
 from zenml.pipelines._training import TrainingPipeline
 

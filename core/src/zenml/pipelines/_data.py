@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from zenml.core.contracts import Datasource
 from zenml.core.errors import Problem
+from zenml.pipelines._datasource import Datasource
 from zenml.pipelines._pipeline import Pipeline
 
 __all__ = ["DataPipeline"]

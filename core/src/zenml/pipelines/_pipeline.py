@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from zenml.core._commits import committed_outputs
-from zenml.core.contracts import ArtifactStore, Backend, Datasource, Step
+from zenml.core.contracts import ArtifactStore, Backend, Step
 from zenml.core.errors import (
     ConfigurationError,
     PipelineImmutableError,
@@ -18,6 +17,7 @@ from zenml.core.errors import (
 from zenml.core.plan import BackendChoice, Node, Plan, PlanBuilder
 from zenml.core.plan._validate import name_problem
 from zenml.core.sources import stop_if_importing
+from zenml.pipelines._datasource import Datasource, committed_outputs
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -38,7 +38,7 @@ class StepReference(str):
 
     __slots__ = ()
 
-    def __getitem__(self, output: Any) -> str:  # type: ignore[override]
+    def __getitem__(self, output: Any) -> str:
         return f"{self}.{output}" if isinstance(output, str) else super().__getitem__(output)
 
 
@@ -159,7 +159,7 @@ class Pipeline:
         made = copy.copy(self)
         made.__dict__.update(copy.deepcopy(self.__dict__))
         made.name = new_name
-        made._immutable = False
+        made.__dict__["_immutable"] = False
         return made
 
     @property

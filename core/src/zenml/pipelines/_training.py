@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zenml.core.contracts import Step
@@ -20,7 +21,8 @@ class TrainingPipeline(Pipeline):
 
     The slots run in the order data, split, sequencer, preprocesser, trainer, evaluator, deployment,
     whatever order they were filled in. Their inputs are bound by name to the nearest earlier
-    output. Steps added with ``add_step`` come after them.
+    output. A step added with ``add_step`` stands among them where it was added: before
+    ``add_split``, it changes what is split.
     """
 
     kind: ClassVar[str] = "training"
@@ -37,6 +39,8 @@ class TrainingPipeline(Pipeline):
 
     def __init__(self, name: str | None = None, **options: Any) -> None:
         self._slots: dict[str, Step] = {}
+        #: The order in which steps were added; None stands for whichever slot comes next.
+        self._order: list[Node | None] = []
         super().__init__(name, **options)
 
     def add_split(self, step: Step) -> Self:
@@ -67,7 +71,9 @@ class TrainingPipeline(Pipeline):
         if name in self._SLOTS:
             problem = Problem("name", f"'{name}' is a slot", f"use add_{name}()")
             raise ConfigurationError("the step cannot be added", [problem])
-        return super().add_step(step, name, inputs)
+        added = super().add_step(step, name, inputs)
+        self._order.append(self._nodes[-1])
+        return added
 
     def _fill(self, slot: str, step: Step) -> Self:
         self._changing()
@@ -79,16 +85,15 @@ class TrainingPipeline(Pipeline):
                 f"pipeline '{self.name}' has a {slot} already: {self._slots[slot]!r}",
                 remedy="make another pipeline, or give this one its step when it is made",
             )
-        import copy
-
         self._slots[slot] = copy.copy(step)
+        self._order.append(None)
         return self
 
     def _all_nodes(self) -> list[Node]:
         nodes = super()._all_nodes()
-        data, others = nodes[: len(nodes) - len(self._nodes)], self._nodes
-        slots = [Node(slot, self._slots[slot], {}) for slot in self._SLOTS if slot in self._slots]
-        return [*data, *slots, *others]
+        data = nodes[: len(nodes) - len(self._nodes)]
+        slots = (Node(slot, self._slots[slot], {}) for slot in self._SLOTS if slot in self._slots)
+        return [*data, *(node or next(slots) for node in self._order)]
 
     def _missing(self) -> list[Problem]:
         problems = []

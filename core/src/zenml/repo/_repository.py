@@ -162,9 +162,7 @@ class Repository:
             for row in self.registry.backends(connection.kind)
             if row.type == offer.name and row.distribution == offer.plugin.distribution
         )
-        return msgspec.structs.replace(
-            row, name=name, status="connected", cause=None, remedy=None
-        )
+        return msgspec.structs.replace(row, name=name, status="connected", cause=None, remedy=None)
 
     def get_backend(self, name: str) -> Backend:
         """The connected backend of that name, or an installed one with its default parameters.

@@ -75,7 +75,12 @@ def describe(name: str, kind: str | None, as_json: bool) -> None:
     fields = cls.fields() if cls else {}
     if as_json:
         parameters = [
-            {"name": f.name, "type": f.type_name, "required": f.required, "default": repr(f.default)}
+            {
+                "name": f.name,
+                "type": f.type_name,
+                "required": f.required,
+                "default": repr(f.default),
+            }
             for f in fields.values()
         ]
         echo_json({"backend": row, "parameters": parameters})
@@ -87,7 +92,10 @@ def describe(name: str, kind: str | None, as_json: bool) -> None:
         echo(f"  cause: {row.cause}\n  what to do: {row.remedy}")
     doc = (cls.__doc__ or row.summary).strip() if cls else row.summary
     echo("\n" + "\n".join(f"  {line.strip()}" for line in doc.splitlines()) + "\n")
-    rows = [(f.name, f.type_name, "required" if f.required else repr(f.default)) for f in fields.values()]
+    rows = [
+        (f.name, f.type_name, "required" if f.required else repr(f.default))
+        for f in fields.values()
+    ]
     table(("parameter", "type", "default"), rows, empty="  it has no parameters")
 
 
@@ -140,14 +148,13 @@ def check(name: str, kind: BackendKind | None) -> None:
     """Look whether a backend could work now: credentials, permissions, reachability."""
     repository = Repository.get_instance()
     row = _find(name, kind)
-    if row.status == "connected":
-        made = repository.get_backend(name)
-    else:
-        made = row.load()()
+    connected = row.status == "connected"
+    made: Backend = repository.get_backend(name) if connected else row.load()()
     checks = made.check()
     echo(f"ok      {row.kind} {row.name}: {row.target} can be imported and made")
     for item in checks:
-        echo(f"{'ok' if item.ok else 'FAILED':<7} {item.name}{': ' + item.detail if item.detail else ''}")
+        detail = f": {item.detail}" if item.detail else ""
+        echo(f"{'ok' if item.ok else 'FAILED':<7} {item.name}{detail}")
         if not item.ok and item.remedy:
             echo(f"        what to do: {item.remedy}")
     if not all(item.ok for item in checks):

@@ -116,7 +116,10 @@ def _diagnose(row: BackendInfo, timeout: float) -> Diagnosis:
 
 def _probe(kind: str, name: str, distribution: str, target: str, timeout: float) -> Diagnosis:
     begun = time.perf_counter()
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
+    }
     try:
         done = subprocess.run(  # noqa: S603 - our own interpreter
             [sys.executable, "-c", _PROBE, target],
@@ -147,7 +150,9 @@ def _probe(kind: str, name: str, distribution: str, target: str, timeout: float)
 
 def _reason(target: str, done: subprocess.CompletedProcess[str]) -> str:
     if done.returncode < 0:
-        return f"importing {target} crashed the interpreter ({signal.Signals(-done.returncode).name})"
+        return (
+            f"importing {target} crashed the interpreter ({signal.Signals(-done.returncode).name})"
+        )
     lines = done.stderr.strip().splitlines()
     last = lines[-1] if lines else f"it ended the process with exit code {done.returncode}"
     return f"importing {target} failed: {last}"

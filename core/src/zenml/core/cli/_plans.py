@@ -156,9 +156,7 @@ def run() -> None:
 @_ARGUMENTS
 @_STORE
 @click.option("--quiet", is_flag=True, help="Show no progress.")
-def run_file(
-    file: str, arguments: Sequence[str], store_url: str | None, quiet: bool
-) -> None:
+def run_file(file: str, arguments: Sequence[str], store_url: str | None, quiet: bool) -> None:
     """Run FILE: a plan (.yaml), or a script (.py) as 'python FILE ARGUMENTS' would."""
     if Path(file).suffix == ".py" and Path(file).is_file():
         sys.argv = [file, *arguments]
@@ -170,9 +168,7 @@ def run_file(
     repository = Repository.get_instance()
     store = repository.open_artifact_store(store_url)
     index = repository.metadata_store
-    done = launch(
-        made, registry=repository.registry, store=store, index=index, progress=not quiet
-    )
+    done = launch(made, registry=repository.registry, store=store, index=index, progress=not quiet)
     counts = done.outcome.counts if done.outcome else {}
     listed = ", ".join(f"{count} {status}" for status, count in counts.items())
     echo(f"run {done.id} succeeded: {listed}")
@@ -217,7 +213,7 @@ def list_runs(store_url: str | None, pipeline: str | None, limit: int, as_json: 
 @_STORE
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def show(run_id: str, store_url: str | None, as_json: bool) -> None:
-    """Show one run: its steps, how they ended and what they made. RUN may be shortened or 'last'."""
+    """Show one run: how its steps ended and what they made. RUN may be shortened, or 'last'."""
     store = Repository.get_instance().open_artifact_store(store_url)
     found = _find_run(run_id, store)
     steps = found.steps
@@ -262,7 +258,9 @@ def _find_run(text: str, store: ArtifactStore) -> Run:
     from zenml.core.engine._records import run_ids
 
     ids = list(run_ids(store))
-    matching = ids[-1:] if text == "last" else [i for i in ids if i.startswith(text) or i.endswith(text)]
+    matching = (
+        ids[-1:] if text == "last" else [i for i in ids if i.startswith(text) or i.endswith(text)]
+    )
     if text in ids:
         matching = [text]
     if len(matching) == 1:
@@ -282,9 +280,7 @@ def explain(run_id: str, step: str, store_url: str | None) -> None:
     found = _find_run(run_id, store)
     steps = found.steps
     if step not in steps:
-        raise RunError(
-            f"run {found.id} has no step '{step}'", remedy=f"it has: {', '.join(steps)}"
-        )
+        raise RunError(f"run {found.id} has no step '{step}'", remedy=f"it has: {', '.join(steps)}")
     record, made = steps[step], found.plan
     if record.status == "cached":
         echo(f"{step} was served from the cache: run {record.made_by} made the same")

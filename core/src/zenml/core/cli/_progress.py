@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zenml.core.engine._records import StepRecord
 from zenml.core.plan._model import Plan
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["Progress"]
 
@@ -33,7 +36,7 @@ class Progress:
         self._since: dict[str, float] = {}
         self._live: Any = None
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.live import Live
@@ -83,5 +86,7 @@ class Progress:
         from rich.text import Text
 
         now = time.monotonic()
-        lines = [f"      {name}  {now - since:6.1f} s" for name, since in self._since.copy().items()]
+        lines = [
+            f"      {name}  {now - since:6.1f} s" for name, since in self._since.copy().items()
+        ]
         return Text("\n".join(lines[:10]), style="yellow")

@@ -17,9 +17,7 @@ __all__ = ["init", "repo", "version"]
 @click.option("--metadata-store", help="URL of the index; SQLite in .zenml by default.")
 def init(artifact_store: str | None, metadata_store: str | None) -> None:
     """Make this folder a repository, or change the stores of one."""
-    made = Repository.init_repo(
-        artifact_store_path=artifact_store, metadata_store=metadata_store
-    )
+    made = Repository.init_repo(artifact_store_path=artifact_store, metadata_store=metadata_store)
     echo(f"repository {made.root}")
     echo(f"artifact store {made.artifact_store.url}")
 

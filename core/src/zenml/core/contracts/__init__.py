@@ -17,7 +17,6 @@ from zenml.core.contracts._backend import (
 )
 from zenml.core.contracts._settings import Field, SecretRef, Settings
 from zenml.core.contracts._step import (
-    Datasource,
     FunctionStep,
     Step,
     StepContext,
@@ -37,7 +36,6 @@ __all__ = [
     "BackendKind",
     "Blob",
     "Check",
-    "Datasource",
     "Field",
     "Files",
     "FunctionStep",

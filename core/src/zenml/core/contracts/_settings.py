@@ -38,7 +38,7 @@ class SecretRef(str):
     __slots__ = ()
     _FORM: ClassVar[re.Pattern[str]] = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+")
 
-    def __new__(cls, reference: str) -> SecretRef:
+    def __new__(cls, reference: str) -> Self:
         if not cls._FORM.fullmatch(reference):
             # The text may be the secret itself, so it is not repeated.
             raise ValueError("expected a reference to a secret: 'env:NAME' or 'file:PATH'")
@@ -125,7 +125,7 @@ class Settings:
     def _collect_fields(cls) -> dict[str, Field]:
         fields: dict[str, Field] = {}
         for base in reversed(cls.__mro__):
-            annotations = base.__dict__.get("__annotations__", {})
+            annotations = vars(base).get("__annotations__", {})
             if sys.version_info >= (3, 14):  # annotations are evaluated on demand there
                 import annotationlib
 
@@ -191,7 +191,7 @@ class Settings:
         return type(self)(**{**{name: getattr(self, name) for name in self.fields()}, **changes})
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self.parameters() == other.parameters()  # type: ignore[attr-defined]
+        return type(other) is type(self) and self.parameters() == other.parameters()
 
     def __hash__(self) -> int:
         return hash((type(self), repr(self.parameters())))

@@ -17,11 +17,14 @@ from zenml.core.contracts._settings import Settings, convert, nearest
 from zenml.core.contracts._units import UnitFunction
 from zenml.core.errors import ConfigurationError, Problem
 
-__all__ = ["Datasource", "FunctionStep", "Step", "StepContext", "StepFunction", "step"]
+if typing.TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["FunctionStep", "Step", "StepContext", "StepFunction", "step"]
 
 
 class StepContext(Protocol):
-    """What the engine offers a running step. Ask for it by annotating a parameter with this type."""
+    """What the engine offers a running step that annotates a parameter with this type."""
 
     @property
     def step(self) -> str:
@@ -83,7 +86,8 @@ class Step(Settings):
     #: Parameters that cannot change the result (a path, a name); they stay out of the cache key.
     unkeyed: ClassVar[frozenset[str]] = frozenset()
 
-    _backend: Backend | str | None = None
+    #: Set in place, because ``step.with_backend(b)`` as a statement must not be lost.
+    _backend: ClassVar[Backend | str | None] = None
 
     @abstractmethod
     def run(self, *args: Any, **kwargs: Any) -> Any:
@@ -96,17 +100,19 @@ class Step(Settings):
         """
         return None
 
-    def with_backend(self, backend: Backend | str) -> typing.Self if typing.TYPE_CHECKING else Any:
+    def with_backend(self, backend: Backend | str) -> Self:
         """Have this step's work carried by ``backend`` (or by the connection of that name).
 
         Returns the step itself. Raises ``ConfigurationError`` if the kind does not fit.
         """
         if isinstance(backend, str):
-            self._backend = backend
+            self.__dict__["_backend"] = backend
             return self
         if not isinstance(backend, Backend):
             expected = f"expected a {self.kind} backend, found {backend!r}"
-            raise ConfigurationError(f"{self.title} cannot use that", [Problem("backend", expected)])
+            raise ConfigurationError(
+                f"{self.title} cannot use that", [Problem("backend", expected)]
+            )
         if backend.kind != self.kind:
             problem = Problem(
                 "backend",
@@ -117,7 +123,7 @@ class Step(Settings):
                 else f"only {backend.kind} steps take it",
             )
             raise ConfigurationError(f"{self.title} cannot use that backend", [problem])
-        self._backend = backend
+        self.__dict__["_backend"] = backend
         return self
 
     @property
@@ -156,34 +162,6 @@ class Step(Settings):
             f"{self.title} declares the outputs {', '.join(names)}; run() must return a dictionary "
             f"or a tuple of exactly these, and returned {type(result).__name__}"
         )
-
-
-class Datasource(Step):
-    """A named, versioned source of rows: a step without inputs.
-
-    ``run`` takes an immutable snapshot; ``fingerprint`` says which version of the source it would
-    be taken from. ``commit()`` is what a user calls to take one now.
-    """
-
-    unkeyed = frozenset({"name"})
-
-    name: str
-
-    def commit(self) -> str:
-        """Take a snapshot now and return its id, the digest of its content.
-
-        Committing an unchanged source gives the same id.
-        """
-        from zenml.core._commits import commit_datasource
-
-        return commit_datasource(self)
-
-    @property
-    def commits(self) -> list[str]:
-        """Ids of the commits of this name, oldest first."""
-        from zenml.core._commits import list_commits
-
-        return list_commits(self.name)
 
 
 @lru_cache(maxsize=1024)

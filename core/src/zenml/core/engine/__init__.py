@@ -1,15 +1,10 @@
 """The engine: executes plans, remembers what was done, and explains it."""
 
-from zenml.core._lazy import attach
+from zenml.core.engine._launch import launch
+from zenml.core.engine._records import Outcome, StepRecord
+from zenml.core.engine._run import Run
+from zenml.core.engine._session import Session
+from zenml.core.engine._units import execute_unit
+from zenml.core.engine._values import read_artifact
 
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    {
-        "Outcome": "zenml.core.engine._records",
-        "Run": "zenml.core.engine._run",
-        "Session": "zenml.core.engine._session",
-        "StepRecord": "zenml.core.engine._records",
-        "execute_unit": "zenml.core.engine._units",
-        "read_artifact": "zenml.core.engine._values",
-    },
-)
+__all__ = ["Outcome", "Run", "Session", "StepRecord", "execute_unit", "launch", "read_artifact"]

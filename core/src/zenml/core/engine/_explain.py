@@ -9,7 +9,7 @@ from zenml.core._canonical import canonical
 from zenml.core.engine._keys import Inputs, components
 from zenml.core.engine._records import StepRecord
 from zenml.core.engine._steps import StepRunner
-from zenml.core.errors import ZenMLError
+from zenml.core.errors import StoreUnavailableError, ZenMLError
 from zenml.core.plan._model import Plan, PlannedStep
 from zenml.core.plan._sources import closure_difference
 
@@ -36,7 +36,7 @@ class StepPreview(NamedTuple):
     Attributes:
         name: The step.
         backend: Type of the backend that would carry it.
-        status: ``cached``, ``run``, or ``unknown`` where that depends on a step that must run first.
+        status: ``cached``, ``run``, or ``unknown`` where a step must run first.
         reason: Why, in words.
     """
 
@@ -80,6 +80,9 @@ def preview(
             continue
         try:
             _, record, fingerprint = runner.look_up(planned, inputs)
+        except StoreUnavailableError:
+            yield StepPreview(name, backend, "run", "there is no artifact store yet")
+            continue
         except ZenMLError as error:
             yield StepPreview(name, backend, "run", f"cannot be looked up: {error.message}")
             continue

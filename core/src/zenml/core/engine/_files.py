@@ -8,12 +8,15 @@ import shutil
 import tempfile
 import threading
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from zenml.core._canonical import sha256
 from zenml.core.contracts._artifact import Blob
 from zenml.core.contracts._store import ArtifactStore
 from zenml.core.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["StoreFiles"]
 
@@ -91,7 +94,7 @@ class StoreFiles:
                 shutil.rmtree(self._scratch, ignore_errors=True)
                 self._scratch = None
 
-    def __enter__(self) -> StoreFiles:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

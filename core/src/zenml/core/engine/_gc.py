@@ -72,11 +72,11 @@ def find_garbage(
         key = found.key.removeprefix("cache/").removesuffix(".json")
         record = _decode(store, found.key)
         unused = record is not None and record.run in dropped
-        if record is None or (unused and not kept_results & set(record.outputs.values())):
-            if found.modified < young:
-                why = "result of an old run" if record else "record that cannot be read"
-                yield Garbage(found.key, found.size, why)
-                continue
+        droppable = record is None or (unused and not kept_results & set(record.outputs.values()))
+        if droppable and found.modified < young:
+            why = "result of an old run" if record else "record that cannot be read"
+            yield Garbage(found.key, found.size, why)
+            continue
         keys_in_use.add(key)
         referenced |= set(record.outputs.values()) if record else set()
     referenced |= kept_results
@@ -109,7 +109,9 @@ def collect(store: ArtifactStore, garbage: list[Garbage]) -> int:
     for item in sorted(garbage, key=lambda item: order.get(item.key.split("/")[0], 5)):
         if os.path.isabs(item.key):
             path = Path(item.key)
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(
+                missing_ok=True
+            )
         else:
             store.delete(item.key)
         freed += item.size

@@ -61,8 +61,8 @@ Cause = Literal[
     "INFRA",
 ]
 
-#: Seconds between heartbeats, and the age at which a run without one is lost. Clocks of two machines
-#: may differ by less than their difference.
+#: Seconds between heartbeats, and the age at which a run without one is lost. The clocks of two
+#: machines may differ by less than their difference.
 HEARTBEAT = 15.0
 LOST_AFTER = 120.0
 
@@ -242,7 +242,7 @@ def run_ids(store: ArtifactStore, *, after: str | None = None) -> Iterator[str]:
     start = f"runs/{after}0" if after else None
     for found in store.list("runs/", after=start):
         run_id = found.key.split("/")[1]
-        if run_id != last and run_id != after:
+        if run_id not in (last, after):
             last = run_id
             yield run_id
 

@@ -323,7 +323,8 @@ class _Execution:
         where = f" ({error.where})" if isinstance(error, ZenMLError) and error.where else ""
         listed = str(error).partition("\n")[2] if hasattr(error, "problems") else ""
         failed = StepFailedError(
-            f"step '{name}' failed: {failure.type}: {said}{where}" + (f"\n{listed}" if listed else ""),
+            f"step '{name}' failed: {failure.type}: {said}{where}"
+            + (f"\n{listed}" if listed else ""),
             step=name,
             run_id=self.session.run_id,
             traceback_text=failure.traceback or None,

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from zenml.core._backends import make_backend
@@ -88,13 +88,18 @@ class StepRunner:
         return key, usable_record(self.store, key), fingerprint
 
     def run(
-        self, name: str, planned: PlannedStep, inputs: Inputs, started: Any = lambda key: None
+        self,
+        name: str,
+        planned: PlannedStep,
+        inputs: Inputs,
+        started: Callable[[str], None] | None = None,
     ) -> StepResult:
         """Run the step unless its result is there. Raises what the step raised."""
         key, record, fingerprint = self.look_up(planned, inputs)
         if record is not None:
             return StepResult(key, record, True, fingerprint)
-        started(key)
+        if started is not None:
+            started(key)
         work = _Work(self, name, planned, inputs, key)
         if planned.kind == "training":
             backend: TrainingBackend = self.backend(planned)
@@ -146,8 +151,8 @@ class _Work:
     def __init__(
         self, runner: StepRunner, name: str, planned: PlannedStep, inputs: Inputs, key: str
     ) -> None:
-        self._runner = runner
-        self._planned = planned
+        self.runner = runner
+        self.planned = planned
         self._inputs = inputs
         self.step = name
         self.key = key
@@ -155,11 +160,11 @@ class _Work:
 
     @property
     def run_id(self) -> str:
-        return self._runner.run_id
+        return self.runner.run_id
 
     def execute_here(self) -> None:
-        runner = self._runner
-        step = make_step(self._planned, runner.roots)
+        runner = self.runner
+        step = make_step(self.planned, runner.roots)
         with StoreFiles(runner.store) as files:
             context = _Context(self, files)
             outputs = step.call(runner.load_inputs(step, self._inputs, files), context)
@@ -181,16 +186,16 @@ class _Work:
 
     def map(self, function: UnitFunction, payloads: Iterable[Any], files: StoreFiles) -> list[Any]:
         """See ``StepContext.map``."""
-        runner = self._runner
+        runner = self.runner
         name = reference(function)
-        units = [Unit(name, payload, self._planned.code) for payload in payloads]
+        units = [Unit(name, payload, self.planned.code) for payload in payloads]
         digests = [unit.digest for unit in units]
         scope = f"units/{self.key}"
         results = finished_units(runner.store, scope, digests)
         # Equal units have equal results, so each is done once.
         left = list({d: u for d, u in zip(digests, units, strict=True) if d not in results}.items())
         if left:
-            backend: ProcessingBackend = runner.backend(self._planned)
+            backend: ProcessingBackend = runner.backend(self.planned)
             context = MapContext(
                 store=runner.store.url, scope=scope, step=self.step, import_roots=runner.roots
             )
@@ -199,7 +204,9 @@ class _Work:
                 for index, result in iterator:
                     results[left[index][0]] = result
                     if runner.cancel.is_set():
-                        raise RunCancelledError("the run was cancelled", where=f"step '{self.step}'")
+                        raise RunCancelledError(
+                            "the run was cancelled", where=f"step '{self.step}'"
+                        )
             finally:
                 close = getattr(iterator, "close", None)
                 if close is not None:
@@ -207,7 +214,7 @@ class _Work:
         missing = sum(digest not in results for digest in digests)
         if missing:
             raise RunError(
-                f"backend '{self._planned.backend.type}' lost {missing} of {len(units)} units",
+                f"backend '{self.planned.backend.type}' lost {missing} of {len(units)} units",
                 where=f"step '{self.step}' of run {runner.run_id}",
                 remedy="run again: finished units are kept",
             )
@@ -229,13 +236,13 @@ class _Context:
         return self._files
 
     def map(self, function: UnitFunction, payloads: Iterable[Any]) -> list[Any]:
-        if self._work._planned.kind != "processing":
+        if self._work.planned.kind != "processing":
             # A trainer has no workers of its own: its units run one by one, where it runs.
             return [function(payload, self._files) for payload in payloads]
         return self._work.map(function, payloads, self._files)
 
     def cancelled(self) -> bool:
-        return self._work._runner.cancel.is_set()
+        return self._work.runner.cancel.is_set()
 
 
 def failure_of(error: BaseException) -> Failure:

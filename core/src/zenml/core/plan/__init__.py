@@ -2,7 +2,6 @@
 
 from zenml.core.plan._build import BackendChoice, Node, PlanBuilder
 from zenml.core.plan._model import Difference, Plan, PlannedStep
-from zenml.core.plan._read import read_plan
 
 __all__ = [
     "BackendChoice",
@@ -11,5 +10,4 @@ __all__ = [
     "Plan",
     "PlanBuilder",
     "PlannedStep",
-    "read_plan",
 ]

@@ -36,9 +36,9 @@ class Node(NamedTuple):
 
     Attributes:
         name: Its name in the pipeline.
-        step: The step, or the digest of an artifact that takes its place.
-        inputs: Input name to ``step``, ``step.output``, ``sha256:…`` or a list of these. Inputs that
-            are not named here are bound by name.
+        step: The step.
+        inputs: Input name to ``step``, ``step.output``, ``sha256:…`` or a list of these. The others
+            are bound by name.
     """
 
     name: str
@@ -200,7 +200,9 @@ class PlanBuilder:
             if name in visible:
                 bound[name] = visible[name]
             elif required:
-                have = ", ".join(f"{output} ({ref})" for output, ref in visible.items()) or "nothing"
+                have = (
+                    ", ".join(f"{output} ({ref})" for output, ref in visible.items()) or "nothing"
+                )
                 self.problems.append(
                     Problem(
                         f"{path}.inputs.{name}",
@@ -229,7 +231,9 @@ class PlanBuilder:
     def _resolve(self, kind: BackendKind, choice: BackendChoice, path: str) -> BackendConfig:
         if isinstance(choice, Backend):
             if choice.kind != kind:
-                problem = Problem("", f"expected {kind}, found {type(choice).__name__} ({choice.kind})")
+                problem = Problem(
+                    "", f"expected {kind}, found {type(choice).__name__} ({choice.kind})"
+                )
                 raise ConfigurationError("wrong kind of backend", [problem])
             return config_of(choice, self.registry)
         if choice is None:

@@ -45,7 +45,14 @@ from zenml.core.plugins._specs import (
 )
 from zenml.core.sources._locate import is_importable
 
-__all__ = ["Offer", "Registry", "get_registry", "load_backend_class", "load_target", "reset_registry"]
+__all__ = [
+    "Offer",
+    "Registry",
+    "get_registry",
+    "load_backend_class",
+    "load_target",
+    "reset_registry",
+]
 
 Spec = BackendSpec | StoreSpec | FormatSpec
 
@@ -173,7 +180,9 @@ class Registry:
         if unknown:
             known = [name for name in dir(hookspecs) if name.startswith("zenml_")]
             hint = nearest(unknown[0], known)
-            raise BackendError(f"it implements the unknown hook {unknown[0]}; {hint or ''}".strip("; "))
+            raise BackendError(
+                f"it implements the unknown hook {unknown[0]}; {hint or ''}".strip("; ")
+            )
         specs: list[tuple[str, str, Spec]] = []
         for hook, (kind, spec_type, attribute) in _HOOKS.items():
             for implementation in getattr(self._manager.hook, hook).get_hookimpls():
@@ -220,7 +229,7 @@ class Registry:
     # -- asking ----------------------------------------------------------------------------------
 
     def backends(self, kind: str | None = None) -> list[BackendInfo]:
-        """A row for every backend offered and for every plugin that could not say what it offers."""
+        """A row for every backend, and for every plugin that could not say what it offers."""
         rows = [_row(offer) for offer in self.offers if offer.kind in _BACKEND_KINDS]
         rows += [
             BackendInfo(
@@ -325,7 +334,10 @@ class Registry:
             try:
                 implementation.function(**wanted)
             except Exception as error:  # noqa: BLE001 - somebody else's listener
-                print(f"plugin {implementation.plugin_name}: {hook} failed: {error!r}", file=sys.stderr)
+                print(
+                    f"plugin {implementation.plugin_name}: {hook} failed: {error!r}",
+                    file=sys.stderr,
+                )
 
 
 def class_names(offer: Offer) -> tuple[str, ...]:
@@ -361,12 +373,8 @@ def _standing(spec: Spec, plugin: PluginInfo) -> tuple[Status, str | None, str |
         )
     missing = [name for name in getattr(spec, "requires", ()) if not is_importable(name)]
     if missing:
-        return (
-            "missing-dependency",
-            f"it needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} "
-            "not installed",
-            f"pip install --force-reinstall {plugin.distribution}",
-        )
+        cause = f"it needs {', '.join(missing)}: not installed"
+        return "missing-dependency", cause, f"pip install --force-reinstall {plugin.distribution}"
     return "available", None, None
 
 
@@ -375,12 +383,12 @@ def _validate_spec(hook: str, spec: object, spec_type: type) -> None:
         raise BackendError(f"{hook} yielded {spec!r}, which is not a {spec_type.__name__}")
     try:
         # A Struct's constructor does not check types; a round trip does.
-        checked = msgspec.convert(msgspec.to_builtins(spec), spec_type)
+        checked: Any = msgspec.convert(msgspec.to_builtins(spec), spec_type)
     except (msgspec.ValidationError, TypeError) as error:
         raise BackendError(f"{hook} yielded an invalid {spec_type.__name__}: {error}") from error
-    module, _, name = checked.target.partition(":")  # type: ignore[attr-defined]
+    module, _, name = checked.target.partition(":")
     if not module or not name.isidentifier():
-        raise BackendError(f"{hook}: the target {checked.target!r} is not 'module:Class'")  # type: ignore[attr-defined]
+        raise BackendError(f"{hook}: the target {checked.target!r} is not 'module:Class'")
 
 
 def _in_words(error: BaseException) -> str:
@@ -415,7 +423,8 @@ def load_target(offer: Offer) -> Any:
         raise BackendUnavailableError(
             f"{offer.kind} '{offer.name}' cannot be imported: {_in_words(error)}",
             where=f"{offer.spec.target} in {offer.plugin.distribution} {offer.plugin.version}",
-            remedy=f"run 'zenml doctor', or pip install --force-reinstall {offer.plugin.distribution}",
+            remedy="run 'zenml doctor', or pip install --force-reinstall "
+            f"{offer.plugin.distribution}",
         ) from error
 
 

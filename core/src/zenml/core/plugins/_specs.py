@@ -6,7 +6,15 @@ from typing import Any, Literal
 
 import msgspec
 
-__all__ = ["API_VERSION", "BackendInfo", "BackendSpec", "FormatSpec", "PluginInfo", "Status", "StoreSpec"]
+__all__ = [
+    "API_VERSION",
+    "BackendInfo",
+    "BackendSpec",
+    "FormatSpec",
+    "PluginInfo",
+    "Status",
+    "StoreSpec",
+]
 
 #: Version of the plugin API that this core offers. A spec says which one it was written for.
 API_VERSION = 1
@@ -138,8 +146,8 @@ class BackendInfo(msgspec.Struct, frozen=True, kw_only=True):
         """Whether it can be loaded and used."""
         return self.status in ("available", "connected")
 
-    def load(self) -> type[Any]:
-        """Import the backend's class. Raises ``BackendUnavailableError`` with cause and remedy."""
+    def load(self) -> Any:
+        """Import the backend's class. Raises ``BackendUnavailableError`` with the cause."""
         from zenml.core.plugins._registry import load_backend_class
 
         return load_backend_class(self)

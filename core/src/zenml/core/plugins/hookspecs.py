@@ -79,8 +79,11 @@ def zenml_run_started(run_id: str, pipeline: str, plan_digest: str, store_url: s
 def zenml_step_finished(
     run_id: str, step: str, status: str, outputs: dict[str, str], seconds: float
 ) -> None:
-    """A step ended. ``status`` is succeeded, cached, failed, cancelled or skipped;
-    ``outputs`` maps names to artifact digests; ``seconds`` is wall time."""
+    """A step ended.
+
+    ``status`` is succeeded, cached, failed, cancelled or skipped; ``outputs`` maps names to
+    artifact digests; ``seconds`` is wall time.
+    """
 
 
 @hookspec

@@ -115,7 +115,9 @@ class _Walker:
         self.files.add(self.path)
         statements = _reached(tree, qualname.partition(".")[0], self.path)
         self.modules[name] = _digest(statements)
-        package = module if os.path.basename(self.path) == "__init__.py" else module.rpartition(".")[0]
+        package = (
+            module if os.path.basename(self.path) == "__init__.py" else module.rpartition(".")[0]
+        )
         queue = list(_imports(statements, package))
         seen: set[str] = {module}
         while queue:
@@ -168,7 +170,7 @@ def _file_digest(location: Location) -> str:
 
 
 @lru_cache(maxsize=512)
-def _parse(path: str, _stamp_: tuple[int, int]) -> ast.Module:
+def _parse(path: str, _stamp: tuple[int, int]) -> ast.Module:
     try:
         with open(path, "rb") as file:
             return ast.parse(file.read(), filename=path)
@@ -180,8 +182,8 @@ def _parse(path: str, _stamp_: tuple[int, int]) -> ast.Module:
 
 
 def _reached(tree: ast.Module, name: str, path: str) -> list[ast.stmt]:
-    """The top-level statements that bind, or act on, a name reached from ``name``; in file order."""
-    statements = [stmt for stmt in tree.body if not _is_main_guard(stmt)]
+    """The top-level statements that bind, or act on, a name reached from ``name``."""
+    statements = [part for stmt in tree.body if not _is_main_guard(stmt) for part in _parts(stmt)]
     binders: dict[str, list[int]] = {}
     for index, statement in enumerate(statements):
         for bound in _binds(statement):
@@ -205,6 +207,16 @@ def _reached(tree: ast.Module, name: str, path: str) -> list[ast.stmt]:
                 chosen.add(index)
                 queue.extend(_loads(statements[index]))
     return [statements[index] for index in sorted(chosen)]
+
+
+def _parts(statement: ast.stmt) -> list[ast.stmt]:
+    """An import of several names as several imports: a step reaches only some of them."""
+    if isinstance(statement, ast.Import):
+        return [ast.Import(names=[alias]) for alias in statement.names]
+    if isinstance(statement, ast.ImportFrom):
+        module, level = statement.module, statement.level
+        return [ast.ImportFrom(module, [alias], level) for alias in statement.names]
+    return [statement]
 
 
 def _is_main_guard(statement: ast.stmt) -> bool:
@@ -276,7 +288,9 @@ def _imports(statements: Iterable[ast.stmt], package: str) -> Iterator[str]:
                 yield base
                 yield from (f"{base}.{alias.name}" for alias in node.names if alias.name != "*")
         elif isinstance(node, ast.Call):
-            called = node.func.attr if isinstance(node.func, ast.Attribute) else _root_name(node.func)
+            called = (
+                node.func.attr if isinstance(node.func, ast.Attribute) else _root_name(node.func)
+            )
             if called in ("import_module", "__import__") and node.args:
                 first = node.args[0]
                 if isinstance(first, ast.Constant) and isinstance(first.value, str):
@@ -303,9 +317,10 @@ def _digest(statements: Iterable[ast.stmt]) -> str:
             stack.append(_END)
             for field in reversed(node._fields):
                 value = getattr(node, field, None)
-                if value is None or value == [] or field in ("type_comment", "kind", "ctx"):
-                    if not (value is None and field == "value"):
-                        continue
+                # None is a value too: that of the constant None.
+                constant = field == "value" and isinstance(node, ast.Constant)
+                if not constant and (value is None or value == [] or field in _UNSPOKEN):
+                    continue
                 stack.append(value)
                 stack.append(_Label(field))
         elif isinstance(node, list):
@@ -317,6 +332,10 @@ def _digest(statements: Iterable[ast.stmt]) -> str:
         else:
             write(f"{type(node).__name__}:{node!r};".encode("utf-8", "surrogatepass"))
     return hasher.hexdigest()
+
+
+#: Fields that carry comments or spelling, or that the place of a node says already.
+_UNSPOKEN = ("type_comment", "kind", "ctx")
 
 
 class _Label(str):

@@ -51,7 +51,7 @@ def stop_if_importing(pipeline: Any, **options: Any) -> None:
 def run_until_pipeline(
     path: str, arguments: Iterable[str] = ()
 ) -> tuple[Any, dict[str, Any]] | None:
-    """Run a script as ``python path arguments`` would, up to the line that would run or build a pipeline.
+    """Run a script as ``python path arguments`` would, up to the line that would run a pipeline.
 
     Returns:
         That pipeline and the options of the call; None if the script came to its end.

@@ -1,15 +1,7 @@
 """Artifact stores: opening one by URL, and the one that the core brings."""
 
-from zenml.core._lazy import attach
+from zenml.core.stores._formats import BytesFormat, FolderFormat
+from zenml.core.stores._local import LocalArtifactStore
+from zenml.core.stores._open import open_store
 
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    {
-        "ArtifactStore": "zenml.core.contracts._store",
-        "BytesFormat": "zenml.core.stores._formats",
-        "FolderFormat": "zenml.core.stores._formats",
-        "LocalArtifactStore": "zenml.core.stores._local",
-        "StoredObject": "zenml.core.contracts._store",
-        "open_store": "zenml.core.stores._open",
-    },
-)
+__all__ = ["BytesFormat", "FolderFormat", "LocalArtifactStore", "open_store"]

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path, PurePosixPath
 
-from zenml.core.contracts._artifact import Artifact, ArtifactFormat, Files
+from zenml.core.contracts._artifact import Artifact, ArtifactFormat, Blob, Files
 from zenml.core.errors import IntegrityError
 
 __all__ = ["BytesFormat", "FolderFormat"]
@@ -37,7 +37,7 @@ class FolderFormat(ArtifactFormat):
         paths = [value] if single else sorted(path for path in value.rglob("*") if path.is_file())
         if not paths:
             raise FileNotFoundError(f"a step returned the path {value}, and there is no file")
-        blobs = {}
+        blobs: dict[str, Blob] = {}
         for path in paths:
             name = path.name if single else path.relative_to(value).as_posix()
             copy = files.scratch / f"file-{len(blobs)}"

@@ -135,8 +135,11 @@ class LocalArtifactStore(ArtifactStore):
     # -- drafts ----------------------------------------------------------------------------------
 
     def stale_drafts(self, older_than: float) -> Iterator[Path]:
-        """Drafts that killed processes left behind, last touched before the time ``older_than``
-        (seconds since 1970)."""
+        """Drafts that killed processes left behind.
+
+        Args:
+            older_than: Only those last touched before this time, in seconds since 1970.
+        """
         folder = os.path.join(self._base, DRAFTS)
         if not os.path.isdir(folder):
             return

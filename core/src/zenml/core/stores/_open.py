@@ -12,7 +12,7 @@ __all__ = ["open_store"]
 
 @lru_cache(maxsize=32)
 def open_store(url: str) -> ArtifactStore:
-    """The artifact store at ``url``: ``file:///…``, a local path, or a scheme of an installed plugin.
+    """The artifact store at ``url``: a local path, or the scheme of an installed plugin.
 
     Opening touches nothing: a store that is not there says so when it is used.
 

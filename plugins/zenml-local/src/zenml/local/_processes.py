@@ -112,8 +112,11 @@ class _Pool:
 
     def _start(self) -> subprocess.Popen[bytes]:
         # "-c" and not "-m": the worker must not put its own folder, or ours, on sys.path twice.
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
+        }
+        process = subprocess.Popen(
             [sys.executable, "-c", "from zenml.local._worker import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -131,7 +134,9 @@ class _Pool:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            process.stdin.write(msgspec.json.encode(Order(self._units[index], self._context)) + b"\n")
+            process.stdin.write(
+                msgspec.json.encode(Order(self._units[index], self._context)) + b"\n"
+            )
             process.stdin.flush()
             line = process.stdout.readline()
         except OSError:
@@ -169,7 +174,9 @@ def _death(unit: Unit, context: MapContext, code: int, deaths: int) -> errors.Ru
     return errors.RunError(
         f"a unit of work ended its worker process {deaths} times ({how})",
         where=f"{unit.function} in step '{context.step}'",
-        remedy=hint if code == -signal.SIGKILL else "run it with mode='threads' to see it fail here",
+        remedy=hint
+        if code == -signal.SIGKILL
+        else "run it with mode='threads' to see it fail here",
     )
 
 

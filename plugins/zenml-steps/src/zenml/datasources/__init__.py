@@ -1,0 +1,10 @@
+"""Datasources: named, versioned sources of rows."""
+
+from zenml.core._lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "CSVDatasource": "zenml.datasources.csv",
+    },
+)

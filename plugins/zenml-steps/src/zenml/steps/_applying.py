@@ -1,0 +1,270 @@
+"""Applying a learnt transform to raw rows, and taking it back from predictions.
+
+Only additions, multiplications and look-ups, element by element: the results are the same bits on
+every machine and for any number of threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from zenml.core.errors import DataError
+from zenml.steps._tables import dtype_of
+
+__all__ = ["apply_transform", "conform", "frame_of_rows", "invert", "matrix"]
+
+
+def apply_transform(transform: Mapping[str, Any], frame: pl.DataFrame) -> pl.DataFrame:
+    """See ``zenml.steps.preprocesser.apply``."""
+    found = conform(transform, frame)
+    return pl.DataFrame(
+        [
+            _apply_column(column, found[column["column"]]).alias(column["output"])
+            for column in transform["columns"]
+            if column["column"] in found
+        ]
+    )
+
+
+def conform(transform: Mapping[str, Any], frame: pl.DataFrame) -> dict[str, pl.Series]:
+    """The transform's raw columns, with exactly the types that were trained on.
+
+    Labels that are not there are left out. Raises ``DataError`` for a feature that is missing, and
+    for values that would have to be changed to fit.
+    """
+    columns = transform["columns"]
+    missing = [
+        column["column"]
+        for column in columns
+        if column["role"] == "feature" and column["column"] not in frame.columns
+    ]
+    if missing:
+        close = [
+            f"'{found[0]}' is there: rename it to '{name}'"
+            for name in missing
+            if (found := get_close_matches(name, frame.columns, n=1))
+        ]
+        raise DataError(
+            "the rows lack what the model was trained on: "
+            + ", ".join(f"'{name}'" for name in missing),
+            where="columns: " + ", ".join(f"'{name}'" for name in frame.columns[:20]),
+            remedy="; ".join(close) or "give every feature a value, or None where it is missing",
+        )
+    return {
+        column["column"]: _conform_series(frame[column["column"]], column["type"])
+        for column in columns
+        if column["column"] in frame.columns
+    }
+
+
+def _conform_series(series: pl.Series, kind: str) -> pl.Series:
+    wanted = dtype_of(kind)
+    if series.dtype == wanted:
+        return series
+    given = series.dtype
+    if given == pl.Null:
+        return series.cast(wanted)
+    if kind == "string" and given in (pl.Categorical, pl.Enum):
+        return series.cast(wanted)
+    fits = (kind == "float" and given.is_numeric()) or (kind == "integer" and given.is_numeric())
+    if fits:
+        cast = series.cast(wanted, strict=False)
+        # NaN is how some sources write a missing integer.
+        source = series.fill_nan(None) if given.is_float() else series
+        same = (cast == source) | (cast.is_null() & source.is_null())
+        if kind == "float" or same.fill_null(value=False).all():
+            return cast
+        place = int((~same.fill_null(value=False)).arg_max() or 0)
+        raise DataError(
+            f"'{series.name}' holds integers in training, and {series[place]!r} is none",
+            where=f"row {place + 1}",
+            remedy="send the values as they were in training, or train on numbers with decimals",
+        )
+    raise DataError(
+        f"'{series.name}' is of type {kind} in training, and of type {given} here",
+        remedy=f"convert the column to {kind} first",
+    )
+
+
+def frame_of_rows(transform: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Rows as dictionaries to a frame with the types that were trained on. Raises ``DataError``."""
+    series = []
+    for column in transform["columns"]:
+        name = column["column"]
+        lacking = [place for place, row in enumerate(rows) if name not in row]
+        if column["role"] == "label" and lacking:
+            continue
+        if lacking and len(lacking) == len(rows):
+            continue  # `conform` says what is missing, and what it may be called
+        if lacking:
+            raise DataError(
+                f"the row lacks '{name}'",
+                where=f"row {lacking[0] + 1}",
+                remedy="give every feature a value, or None where it is missing",
+            )
+        values = [row[name] for row in rows]
+        try:
+            series.append(pl.Series(name, values, dtype=dtype_of(column["type"]), strict=True))
+        except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
+            series.append(_mixed(name, values, column["type"]))
+    present = {item.name for item in series}
+    if rows:
+        others = [name for name in rows[0] if name not in present]
+        series += [pl.Series(name, [None] * len(rows)) for name in others]
+    return pl.DataFrame(series, strict=False)
+
+
+_EXPECTED: Final = {"boolean": bool, "string": str}
+
+
+def _mixed(name: str, values: Sequence[Any], kind: str) -> pl.Series:
+    """Values that are not all of the type: whole floats pass for integers, as JSON has them."""
+    result: list[Any] = []
+    for place, value in enumerate(values):
+        if kind in ("integer", "float") and isinstance(value, (int, float)):
+            plain: Any = value
+            if kind == "integer" and isinstance(value, float):
+                plain = int(value) if value.is_integer() else value
+            if not isinstance(value, bool) and (kind == "float" or not isinstance(plain, float)):
+                result.append(plain)
+                continue
+        elif value is None or (kind in _EXPECTED and isinstance(value, _EXPECTED[kind])):
+            result.append(value)
+            continue
+        raise DataError(
+            f"'{name}' is of type {kind} in training, and {value!r} is none",
+            where=f"row {place + 1}",
+            remedy="send the values as they were in training",
+        )
+    return pl.Series(name, result, dtype=dtype_of(kind), strict=False)
+
+
+def _apply_column(column: Mapping[str, Any], series: pl.Series) -> pl.Series:
+    steps = column["steps"]
+    fill = column["filling"]
+    if steps[0]["method"] in ("compute_and_apply_vocabulary", "hash_strings"):
+        texts = series.cast(pl.String)
+        if fill is not None:
+            texts = texts.fill_null(_text(fill, column["type"]))
+        values = _look_up(steps[0], texts)
+    else:
+        values = series.cast(pl.Float64).fill_nan(None)
+        if fill is not None:
+            values = values.fill_null(float(fill))
+        values = _scale(steps[0], values)
+    for step in steps[1:]:
+        values = _scale(step, values)
+    if isinstance(values.dtype, pl.Array):
+        return values
+    return values.cast(pl.Float32)
+
+
+def _text(value: Any, kind: str) -> str:
+    """A filling as the text that a value of the column would be."""
+    if isinstance(value, str):
+        return value
+    return str(pl.Series([value], dtype=dtype_of(kind)).cast(pl.String)[0])
+
+
+def _look_up(step: Mapping[str, Any], texts: pl.Series) -> pl.Series:
+    """Text to a number; null stays null."""
+    if step["method"] == "hash_strings":
+        known = texts.drop_nulls().unique()
+        buckets = step["hash_buckets"]
+        numbers = [_hash(text) % buckets for text in known.to_list()]
+    else:
+        known = pl.Series("vocabulary", step["vocabulary"], dtype=pl.String)
+        numbers = list(range(len(known)))
+    if not len(known):
+        found = pl.Series(texts.name, [-1.0] * len(texts), dtype=pl.Float64)
+    else:
+        found = texts.replace_strict(
+            known, pl.Series(numbers, dtype=pl.Float64), default=-1.0, return_dtype=pl.Float64
+        )
+    return found.set(texts.is_null(), None) if texts.null_count() else found
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def _scale(step: Mapping[str, Any], values: pl.Series) -> pl.Series:
+    method = step["method"]
+    if method == "no_transform":
+        return values
+    if method in ("scale_to_z_score", "scale_to_0_1", "scale_by_min_max"):
+        return (values - step["shift"]) * step["factor"] + step["offset"]
+    if method == "bucketize":
+        boundaries = np.array(step["boundaries"], dtype=np.float64)
+        found = np.searchsorted(boundaries, values.fill_null(0.0).to_numpy(), side="right")
+        result = pl.Series(values.name, found.astype(np.float64))
+        return result.set(values.is_null(), None) if values.null_count() else result
+    if method == "one_hot_encode":
+        depth = step["depth"]
+        numbers = values.fill_null(-1.0).to_numpy()
+        encoded = np.zeros((len(numbers), depth), dtype=np.float32)
+        inside = (numbers >= 0) & (numbers < depth) & (np.floor(numbers) == numbers)
+        encoded[np.flatnonzero(inside), numbers[inside].astype(np.int64)] = 1.0
+        return pl.Series(values.name, encoded, dtype=pl.Array(pl.Float32, depth))
+    raise DataError(
+        f"the transform holds '{method}', which this version does not know",
+        remedy="use the version of zenml-steps that the model was trained with, or a later one",
+    )
+
+
+def matrix(transform: Mapping[str, Any], applied: pl.DataFrame) -> npt.NDArray[np.float32]:
+    """The features of applied rows as one matrix, rows by columns; vectors take several columns."""
+    columns = []
+    for column in transform["columns"]:
+        if column["role"] != "feature":
+            continue
+        values = applied[column["output"]]
+        array = values.to_numpy()
+        columns.append(array.reshape(len(values), -1).astype(np.float32, copy=False))
+    return np.ascontiguousarray(np.concatenate(columns, axis=1))
+
+
+def invert(column: Mapping[str, Any], values: npt.NDArray[Any], *, exact: bool) -> list[Any]:
+    """Transformed values of a column back as raw ones, as far as its transform can be taken back.
+
+    Args:
+        column: One of the transform's columns.
+        values: Transformed values.
+        exact: Whether they are values that the column had (classes), rather than estimates.
+    """
+    numbers: npt.NDArray[Any] = values.astype(np.float64)
+    for step in reversed(column["steps"]):
+        method = step["method"]
+        if method in ("scale_to_z_score", "scale_to_0_1", "scale_by_min_max"):
+            factor = step["factor"]
+            numbers = (numbers - step["offset"]) / factor if factor else numbers * 0.0
+            numbers = numbers + step["shift"]
+        elif method == "compute_and_apply_vocabulary":
+            vocabulary = step["vocabulary"]
+            texts = [
+                vocabulary[int(number)] if 0 <= number < len(vocabulary) else None
+                for number in np.rint(numbers).tolist()
+            ]
+            return [_typed(text, column["type"]) for text in texts]
+        elif method != "no_transform":
+            break
+    else:
+        if column["type"] == "boolean" and exact:
+            numbers = numbers >= 0.5
+        elif column["type"] == "integer" and exact:
+            numbers = np.rint(numbers).astype(np.int64)
+    result: list[Any] = numbers.tolist()
+    return result
+
+
+def _typed(text: str | None, kind: str) -> Any:
+    if text is None or kind == "string":
+        return text
+    return text == "true" if kind == "boolean" else int(text)

@@ -1,0 +1,34 @@
+"""Plain data as JSON: small results that units leave in the store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from zenml.core.contracts import Blob, Files
+
+__all__ = ["decode", "encode", "fetch", "put"]
+
+_encoder = msgspec.json.Encoder(order="sorted")
+
+
+def encode(value: Any) -> bytes:
+    """Equal values give equal bytes."""
+    return _encoder.encode(value)
+
+
+def decode(data: bytes) -> Any:
+    """Read back what ``encode`` gave."""
+    return msgspec.json.decode(data)
+
+
+def put(value: Any, files: Files) -> list[Any]:
+    """Store plain data; returns its blob as plain data."""
+    blob = files.put_bytes(encode(value))
+    return [blob.digest, blob.size]
+
+
+def fetch(blob: list[Any], files: Files) -> Any:
+    """Read back what ``put`` stored."""
+    return decode(files.fetch(Blob(*blob)).read_bytes())
