@@ -11,6 +11,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -73,6 +74,11 @@ class Series:
         return [sample.cost.wall for sample in self.samples]
 
     @property
+    def cpus(self) -> list[float]:
+        """Processor seconds, which other people's work disturbs less."""
+        return [sample.cost.cpu for sample in self.samples]
+
+    @property
     def over_bare(self) -> list[float]:
         """Wall seconds beyond those of the bare interpreter of the same moment."""
         return [sample.cost.wall - sample.bare for sample in self.samples]
@@ -90,12 +96,12 @@ class Series:
         return max((sample.cost.peak_mib for sample in self.samples), default=0.0)
 
 
-def marginal(small: Series, large: Series, steps: int) -> list[float]:
+def marginal(small: Sequence[float], large: Sequence[float], steps: int) -> list[float]:
     """Seconds for each of the ``steps`` by which two workloads differ, one figure per round.
 
     Pairing by round cancels the start-up that both share as it was at that moment.
     """
-    return [(b - a) / steps for a, b in zip(small.walls, large.walls, strict=False)]
+    return [(b - a) / steps for a, b in zip(small, large, strict=False)]
 
 
 def run_rounds(cases: Iterable[Case], announce: Callable[[str], None]) -> dict[str, Series]:
@@ -133,6 +139,9 @@ def _run_case(case: Case, series: dict[str, Series]) -> bool:
         with served:
             while waiting:
                 stage = waiting[0]
+                if case.service:
+                    first = len(waiting) == len(case.stages)
+                    time.sleep(case.service.settle if first else case.service.drain)
                 bare = run_process([case.interpreter, "-c", "pass"], work, environment)
                 cost = run_process(stage.arguments, work, environment, case.timeout)
                 if stage.series is not None:

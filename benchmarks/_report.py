@@ -30,6 +30,9 @@ class Row:
     figures: Sequence[float]
     unit: Literal["ms", "x"] = "ms"
     budget: float | None = None
+    #: Median of the processor time behind the figures, in ``unit``. Far below the median of the
+    #: figures it says that the machine was busy with something else.
+    cpu: float | None = None
     #: Wall time as a multiple of the bare interpreter's, where that means something.
     times_bare: float | None = None
     #: Why there are no figures, or what else there is to know.
@@ -88,7 +91,7 @@ def print_rows(console: Console, title: str, rows: Sequence[Row]) -> None:
     """Print the table that people read."""
     table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left")
     table.add_column("what", overflow="fold")
-    for name in ("min", "median", "max", "x bare", "budget"):
+    for name in ("min", "median", "max", "cpu", "x bare", "budget"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict")
     table.add_column("remark", overflow="fold")
@@ -97,6 +100,7 @@ def print_rows(console: Console, title: str, rows: Sequence[Row]) -> None:
         table.add_row(
             row.what,
             *(show(value, row.unit) for value in spread),
+            "" if row.cpu is None else show(row.cpu, row.unit),
             "" if row.times_bare is None else f"{row.times_bare:.1f}",
             "" if row.budget is None else f"≤ {show(row.budget, row.unit)}",
             row.verdict,

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from _fake_plugins import BROKEN_SHARE, make_plugins
-from _measure import Case, Series, Stage, run_rounds
+from _measure import Case, Series, Stage, marginal, run_rounds
 from _report import (
     Row,
     describe_machine,
@@ -102,13 +102,12 @@ class Discovery:
         broken = self._backends_row(
             "broken", f"get_backends(), {last} plugins, one in {BROKEN_SHARE} broken"
         )
-        early = self._slope("backends", first, before)
-        late = self._slope("backends", before, last)
+        early, late = self._cpu_slope(first, before), self._cpu_slope(before, last)
         return [
             *rows,
             broken,
             Row(
-                f"cost of a plugin between {before} and {last}, over that up to {before}",
+                f"a plugin, cpu from {before} to {last} over cpu from {first} to {before}",
                 [b / a for a, b in zip(early, late, strict=False) if a > 0],
                 unit="x",
                 budget=LINEARITY,
@@ -141,6 +140,7 @@ class Discovery:
         series = self.series[f"backends-{size}"]
         figures = self._inside(f"backends-{size}")
         floor = self._inside(f"floor-{size}")
+        cpu = self._inside(f"backends-{size}", "cpu")
         remarks = [series.cause] if series.cause else [self._describe_found(size)]
         if figures and floor:
             times = statistics.median(a / b for a, b in zip(figures, floor, strict=False))
@@ -149,6 +149,7 @@ class Discovery:
             what or f"get_backends(), {size} plugins",
             figures,
             budget=BUDGET if size in (f"{self.sizes[-1]}", "broken") else None,
+            cpu=statistics.median(cpu) if cpu else None,
             remark="; ".join(remarks),
         )
 
@@ -157,6 +158,7 @@ class Discovery:
         return Row(
             f"zenml backend list --json, {size} plugins more, whole process",
             milliseconds(series.walls),
+            cpu=1000 * statistics.median(series.cpus) if series.cpus else None,
             times_bare=series.ratio,
             remark=series.cause or f"peak {show(series.peak_mib, 'MiB')}",
         )
@@ -165,13 +167,14 @@ class Discovery:
         statuses = self._read(f"backends-{size}")[-1]["statuses"]
         return "rows: " + ", ".join(f"{count} {name}" for name, count in statuses.items())
 
-    def _slope(self, name: str, small: int, large: int) -> list[float]:
-        pairs = zip(self._inside(f"{name}-{small}"), self._inside(f"{name}-{large}"), strict=False)
-        return [(b - a) / (large - small) for a, b in pairs]
+    def _cpu_slope(self, small: int, large: int) -> list[float]:
+        """Processor time of a plugin, which other people's work disturbs less than the wall's."""
+        fewer, more = (self._inside(f"backends-{size}", "cpu") for size in (small, large))
+        return marginal(fewer, more, large - small)
 
-    def _inside(self, name: str) -> list[float]:
+    def _inside(self, name: str, clock: str = "wall") -> list[float]:
         """Milliseconds that the script itself measured, one figure per round."""
-        return milliseconds([answer["seconds"] for answer in self._read(name)])
+        return milliseconds([answer[clock] for answer in self._read(name)])
 
     def _read(self, name: str) -> list[dict[str, Any]]:
         path = self._answers(name)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import statistics
 import sys
 import sysconfig
 import tempfile
@@ -99,7 +100,7 @@ def main() -> None:
 def own_cases(sizes: Sequence[int], *, quick: bool) -> list[Case]:
     """Return what is run of zenml-core. Short processes vary most and get the most rounds."""
     python = sys.executable
-    often = 3 if quick else 9
+    often = 3 if quick else 15
     cases = [
         _simple("import", [python, "-c", "import zenml.core"], often),
         _simple("import-authoring", [python, "-c", "import zenml.pipelines"], often),
@@ -114,7 +115,7 @@ def own_cases(sizes: Sequence[int], *, quick: bool) -> list[Case]:
                     Stage(command, f"zenml-core/chain-{size}"),
                     Stage(command, f"zenml-core/cached-{size}"),
                 ],
-                rounds=3 if quick or size > 1000 else 5 if size >= 100 else often,
+                rounds=3 if quick or size > 1000 else 7 if size > 100 else often,
                 prepare=partial(_copy_workload, "chain.py"),
             )
         )
@@ -122,7 +123,7 @@ def own_cases(sizes: Sequence[int], *, quick: bool) -> list[Case]:
         Case(
             f"zenml-core: fan-out of {FAN}",
             [Stage([python, "fan.py", str(FAN)], "zenml-core/fan")],
-            rounds=3 if quick else 5,
+            rounds=3 if quick else 7,
             prepare=partial(_copy_workload, "fan.py"),
         )
     )
@@ -154,22 +155,24 @@ def _chain_rows(
     rows = []
     for small, large in pairwise(sizes):
         shorter, longer = mine[f"{kind}-{small}"], mine[f"{kind}-{large}"]
-        figures = milliseconds(marginal(shorter, longer, large - small))
+        cpu = milliseconds(marginal(shorter.cpus, longer.cpus, large - small))
         rows.append(
             Row(
                 f"{what}, from chain of {small} to {large}",
-                figures,
-                # Nine steps are less than the noise of the processes around them.
-                budget=budget if large >= 100 else None,
+                milliseconds(marginal(shorter.walls, longer.walls, large - small)),
+                # Fewer steps cost less than the noise of the processes around them.
+                budget=budget if large - small >= 400 else None,
+                cpu=statistics.median(cpu) if cpu else None,
                 remark=longer.cause or _describe_whole(longer),
             )
         )
-    *_, start, middle, end = sizes
-    early = marginal(mine[f"{kind}-{start}"], mine[f"{kind}-{middle}"], middle - start)
-    late = marginal(mine[f"{kind}-{middle}"], mine[f"{kind}-{end}"], end - middle)
+    start, *_, middle, end = sizes
+    # Of processor time: a wall clock's noise would hide twice the cost in the shorter chain.
+    first, second, third = (mine[f"{kind}-{size}"].cpus for size in (start, middle, end))
+    early, late = marginal(first, second, middle - start), marginal(second, third, end - middle)
     rows.append(
         Row(
-            f"{what}, cost between {middle} and {end} over cost between {start} and {middle}",
+            f"{what}, cpu from {middle} to {end} over cpu from {start} to {middle}",
             [b / a for a, b in zip(early, late, strict=False) if a > 0],
             unit="x",
             budget=LINEARITY,
@@ -191,6 +194,7 @@ def _row(
         what,
         milliseconds(series.over_bare if over_bare else series.walls),
         budget=budget,
+        cpu=1000 * statistics.median(series.cpus) if series.cpus and not over_bare else None,
         times_bare=series.ratio,
         remark=series.cause or remark,
     )

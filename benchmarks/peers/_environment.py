@@ -98,7 +98,9 @@ def _call(command: list[str]) -> str:
             timeout=_INSTALL_TIMEOUT,
         ).stdout
     except subprocess.CalledProcessError as error:
-        words = (error.stderr or error.stdout).strip().splitlines() or [str(error)]
-        raise PeerUnavailableError(words[-1].strip()[:300]) from error
+        lines = (error.stderr or error.stdout).strip().splitlines() or [str(error)]
+        # The cause, and what installers add below it by way of advice.
+        words = " ".join(line.strip() for line in lines[-3:])
+        raise PeerUnavailableError(words[:300]) from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise PeerUnavailableError(str(error)) from error

@@ -11,8 +11,9 @@ from typing import Literal
 class Peer:
     """One system, and how its workload is run.
 
-    Each is given the mode that its own documentation recommends for work on one machine and, where
-    that leaves a choice, the quicker one. All are run with logging at the level of warnings.
+    Each runs in a mode that works on one machine without a network; where it has several, in one
+    of the quicker. Logging is at the level of warnings wherever a setting for it was found, while
+    zenml-core is measured as it comes.
     """
 
     name: str
@@ -95,7 +96,8 @@ PEERS = {
                 "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             },
             heavy=True,
-            remark="beside a server that is up already, and records after the process has ended",
+            remark="beside a server already up, which records on for seconds after the process; "
+            "that work is not in the figures",
         ),
         Peer(
             name="dagster",

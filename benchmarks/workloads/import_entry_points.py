@@ -16,9 +16,9 @@ from pathlib import Path
 from zenml.core import plugins  # noqa: F401
 
 if __name__ == "__main__":
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     for entry in metadata.entry_points(group="zenml.plugins"):
         import_module(entry.module)
-    seconds = time.perf_counter() - started
+    taken = {"wall": time.perf_counter() - started, "cpu": time.process_time() - cpu}
     with Path(sys.argv[1]).open("a") as file:
-        file.write(json.dumps({"seconds": seconds}) + "\n")
+        file.write(json.dumps(taken) + "\n")

@@ -12,18 +12,25 @@ import sys
 import types
 
 
-def _restore_namespace() -> None:
+def restore_namespace() -> None:
+    """Let ``zenml.core`` be imported although a foreign ``zenml/__init__.py`` hides it."""
     folders = [os.path.join(entry or os.getcwd(), "zenml") for entry in dict.fromkeys(sys.path)]
     folders = [folder for folder in folders if os.path.isdir(folder)]
-    if any(os.path.isfile(os.path.join(folder, "__init__.py")) for folder in folders):
+    if any(map(_is_package, folders)):
+        # The old zenml had packages named core, repo and cli as well: ours come first.
+        folders.sort(key=_is_package)
         namespace = types.ModuleType("zenml")
         namespace.__path__ = folders
         sys.modules["zenml"] = namespace
 
 
+def _is_package(folder: str) -> bool:
+    return os.path.isfile(os.path.join(folder, "__init__.py"))
+
+
 def main() -> None:
     """Run the command line."""
-    _restore_namespace()
+    restore_namespace()
     from zenml.core.cli import main as run
 
     run()

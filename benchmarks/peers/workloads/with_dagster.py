@@ -1,7 +1,7 @@
 """dagster: ops of a job, run in this process against an instance that lasts.
 
 The instance's SQLite files hold the record and the filesystem IO manager the values. Dagster's
-default executor starts a process for each step, which takes ten times as long.
+default executor starts a process for each step instead.
 """
 # mypy: ignore-errors
 # dagster is installed only where this script runs.

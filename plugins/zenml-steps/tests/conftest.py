@@ -96,3 +96,64 @@ def write(tmp_path: Path) -> Callable[[str, str | bytes], str]:
         return str(path)
 
     return write_file
+
+
+CARRIERS = ("UA", "AA", "B6", "DL", "EV")
+
+#: A small table with every type and something missing in every column; 1,000 rows.
+ROWS: list[dict[str, Any]] = [
+    {
+        "distance": None if number % 97 == 0 else (number * 7919) % 1000,
+        "delay": None if number % 89 == 0 else ((number * 104729) % 2000) / 16 - 20,
+        "carrier": None if number % 83 == 0 else CARRIERS[number * 7919 % 11 % 5],
+        "weekend": None if number % 79 == 0 else number % 7 < 2,
+        "late": (number * 7919) % 1000 + (number % 13) * 20 > 600,
+    }
+    for number in range(1_000)
+]
+
+
+@pytest.fixture
+def rows() -> list[dict[str, Any]]:
+    return [dict(row) for row in ROWS]
+
+
+@pytest.fixture
+def table(write: Callable[[str, str | bytes], str]) -> str:
+    """The rows as a CSV file; its path."""
+
+    def text(value: Any) -> str:
+        if value is None:
+            return "NA"
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+    lines = [",".join(ROWS[0])] + [",".join(map(text, row.values())) for row in ROWS]
+    return write("table.csv", "\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def examples_of() -> Callable[..., Any]:
+    """Take a snapshot of a path on a bench."""
+
+    def take(bench: Workbench, path: str, rows_per_shard: int = 300) -> Any:
+        from zenml.datasources import CSVDatasource
+
+        source = CSVDatasource(name="table", path=path, rows_per_shard=rows_per_shard)
+        return bench.run(source)["examples"]
+
+    return take
+
+
+@pytest.fixture
+def examples(bench: Workbench, table: str, examples_of: Callable[..., Any]) -> Any:
+    """The table as a dataset of four shards."""
+    return examples_of(bench, table)
+
+
+@pytest.fixture
+def split_examples(bench: Workbench, examples: Any) -> Any:
+    """The table with splits: train, eval and test."""
+    from zenml.steps.split import RandomSplit
+
+    split = RandomSplit(split_map={"train": 0.6, "eval": 0.2, "test": 0.2}, seed=1)
+    return bench.run(split, examples=examples)

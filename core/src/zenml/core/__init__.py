@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zenml.core._lazy import attach
+from zenml.core.lazy import attach
 
 _CONTRACTS = "zenml.core.contracts"
 
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
         Blob,
         Check,
         Files,
+        Handle,
+        Job,
+        JobBackend,
+        JobOrchestratorBackend,
+        JobState,
+        JobTrainingBackend,
+        LogPage,
         MapContext,
         OrchestratorBackend,
         PlanWork,
@@ -51,6 +58,13 @@ if TYPE_CHECKING:
         "Check",
         "Datasource",
         "Files",
+        "Handle",
+        "Job",
+        "JobBackend",
+        "JobOrchestratorBackend",
+        "JobState",
+        "JobTrainingBackend",
+        "LogPage",
         "MapContext",
         "OrchestratorBackend",
         "Plan",
@@ -81,6 +95,13 @@ else:
             "Check": _CONTRACTS,
             "Datasource": "zenml.pipelines._datasource",
             "Files": _CONTRACTS,
+            "Handle": _CONTRACTS,
+            "Job": _CONTRACTS,
+            "JobBackend": _CONTRACTS,
+            "JobOrchestratorBackend": _CONTRACTS,
+            "JobState": _CONTRACTS,
+            "JobTrainingBackend": _CONTRACTS,
+            "LogPage": _CONTRACTS,
             "MapContext": _CONTRACTS,
             "OrchestratorBackend": _CONTRACTS,
             "Plan": "zenml.core.plan",

@@ -7,7 +7,7 @@ from typing import Any
 
 from zenml.core.contracts._backend import Backend, BackendConfig, BackendKind
 from zenml.core.errors import BackendError, BackendUnavailableError, ConfigurationError, Problem
-from zenml.core.plugins._registry import Offer, Registry, load_target
+from zenml.core.plugins._registry import Offer, Registry, load_backend_class
 from zenml.core.sources import load, reference
 
 __all__ = ["DEFAULT_TYPE", "config_of", "make_backend", "offer_of"]
@@ -49,10 +49,12 @@ def make_backend(kind: BackendKind, config: BackendConfig, registry: Registry) -
     """
     if config.type.startswith(_UNREGISTERED):
         cls = load(config.type.removeprefix(_UNREGISTERED))
+        if not (isinstance(cls, type) and issubclass(cls, Backend) and cls.kind == kind):
+            raise BackendUnavailableError(
+                f"'{config.type}' is a {type(cls).__name__}, not a class of {kind} backends"
+            )
     else:
-        cls = load_target(registry.find(kind, config.type))
-    if not (isinstance(cls, type) and issubclass(cls, Backend) and cls.kind == kind):
-        raise BackendUnavailableError(f"'{config.type}' is {cls!r}, which is not a {kind} backend")
+        cls = load_backend_class(registry.find(kind, config.type))
     return cls(**config.args)
 
 

@@ -55,6 +55,8 @@ def check_plain(value: Any, path: str = "") -> str | None:
         if not -(2**63) <= value < 2**64:
             return f"{path or 'the value'} is an integer of more than 64 bits"
         return None
+    if kind is str:
+        return None if value.isascii() else _check_text(value, path)
     if kind in _SCALARS:
         return None
     if kind is list or kind is tuple:
@@ -67,9 +69,19 @@ def check_plain(value: Any, path: str = "") -> str | None:
         for key, item in value.items():
             if type(key) is not str:
                 return f"{path or 'the value'} has the key {key!r}; keys must be strings"
-            found = check_plain(item, f"{path}.{key}" if path else key)
+            found = None if key.isascii() else _check_text(key, path)
+            found = found or check_plain(item, f"{path}.{key}" if path else key)
             if found:
                 return found
         return None
     name = f"{kind.__module__}.{kind.__qualname__}"
     return f"{path or 'the value'} is of type {name}, which is not plain data"
+
+
+def _check_text(text: str, path: str) -> str | None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        what = f"{path or 'the value'} has a character that is no Unicode text"
+        return f"{what}: {text[error.start]!a} at position {error.start}"
+    return None

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from zenml.core.contracts._backend import BackendConfig
+from zenml.core.contracts._backend import BackendConfig, BackendKind
 from zenml.core.contracts._settings import nearest
 from zenml.core.errors import ConfigurationError, Problem
 
-__all__ = ["Connection", "PluginRules", "ProjectConfig", "find_root", "read_config", "write_config"]
+__all__ = [
+    "Connection",
+    "PluginRules",
+    "ProjectConfig",
+    "change_config",
+    "find_root",
+    "read_config",
+]
 
 FOLDER = ".zenml"
 FILE = "config.yaml"
 
 
-class Connection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Connection(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
     """A configured backend that the repository knows by name."""
 
-    kind: str
+    kind: BackendKind
     type: str
     args: dict[str, Any] = {}
 
@@ -32,7 +44,9 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return BackendConfig(type=self.type, args=self.args)
 
 
-class PluginRules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class PluginRules(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
     """Which plugins may be imported.
 
     Attributes:
@@ -70,9 +84,11 @@ def find_root(start: Path | None = None) -> Path:
     Without either it is ``start`` itself, so that a first pipeline needs no set-up command.
     """
     start = Path(os.path.abspath(start or Path.cwd()))
+    # Path.home() fails for a user without a home, as containers have them.
+    home = os.path.expanduser("~")
     for marker in (FOLDER, ".git"):
         for folder in (start, *start.parents):
-            if (folder / marker).exists() and folder != Path.home():
+            if (folder / marker).exists() and str(folder) != home:
                 return folder
     return start
 
@@ -89,41 +105,86 @@ def read_config(root: Path) -> ProjectConfig:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return ProjectConfig()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read", [Problem("", str(error))]) from error
     from zenml.core._yaml import load_yaml  # 30 ms that most repositories need not pay
 
-    content = load_yaml(text, str(path)) or {}
-    known = ProjectConfig.__struct_fields__
-    problems = [
-        Problem(str(name), "no such setting", nearest(str(name), known))
-        for name in content
-        if name not in known
-    ]
-    if problems:
-        raise ConfigurationError(f"{path} cannot be used", problems)
+    content = load_yaml(text, str(path))
+    content = {} if content is None else content
     try:
+        # Unknown settings may be those of a newer layout, so its version is looked at first.
+        problems = _wrong_version(content) or _unknown_settings(content)
         config = msgspec.convert(content, ProjectConfig)
     except msgspec.ValidationError as error:
-        message, _, at = str(error).replace("`", "").partition(" - at $.")
-        raise ConfigurationError(f"{path} cannot be used", [Problem(at, message)]) from error
-    if config.version != 1:
-        newer = Problem(
-            "version",
-            f"this zenml-core reads version 1, the file has {config.version}",
-            "pip install --upgrade zenml-core",
-        )
-        raise ConfigurationError(f"{path} cannot be used", [newer])
+        problems = [_as_problem(error)]
+    if problems:
+        raise ConfigurationError(f"{path} cannot be used", problems)
     return config
 
 
-def write_config(root: Path, config: ProjectConfig) -> None:
-    """Replace the configuration atomically, creating ``.zenml`` if need be."""
+def _wrong_version(content: Any) -> list[Problem]:
+    version = content.get("version", 1) if isinstance(content, dict) else 1
+    if not isinstance(version, int) or version == 1:
+        return []
+    message = f"this zenml-core reads version 1, the file has {version}"
+    return [Problem("version", message, "pip install --upgrade zenml-core")]
+
+
+def _unknown_settings(content: Any) -> list[Problem]:
+    known = ProjectConfig.__struct_fields__
+    return [
+        Problem(str(name), "no such setting", nearest(str(name), known))
+        for name in (content if isinstance(content, dict) else ())
+        if name not in known
+    ]
+
+
+def _as_problem(error: msgspec.ValidationError) -> Problem:
+    message, _, at = str(error).replace("`", "").partition(" - at $")
+    unknown = re.search(r"unknown field (.+)", message)
+    known = (*PluginRules.__struct_fields__, *Connection.__struct_fields__)
+    return Problem(at.lstrip("."), message, nearest(unknown[1], known) if unknown else None)
+
+
+def change_config(root: Path, change: Callable[[ProjectConfig], ProjectConfig]) -> None:
+    """Replace the configuration atomically, creating ``.zenml`` if need be.
+
+    Args:
+        root: The repository.
+        change: Makes the new configuration of the current one. No other process changes it
+            meanwhile, so that of two changes at once neither is lost.
+
+    Raises:
+        ConfigurationError: the current one cannot be read, or the new one not be written.
+    """
     from zenml.core._yaml import dump_yaml
 
     path = config_path(root)
-    create_folder(root)
-    draft = path.with_name(f"{FILE}.{os.getpid()}.tmp")
-    draft.write_text(dump_yaml(msgspec.to_builtins(config)), encoding="utf-8")
-    os.replace(draft, path)
+    try:
+        create_folder(root)
+        with _alone(path.with_name(f"{FILE}.lock")):
+            content = msgspec.to_builtins(change(read_config(root)))
+            draft = path.with_name(f"{FILE}.tmp")
+            draft.write_text(dump_yaml(content), encoding="utf-8")
+            os.replace(draft, path)
+    except OSError as error:
+        problem = Problem("", str(error), f"make {path.parent} a folder that you may write to")
+        raise ConfigurationError(f"{path} cannot be written", [problem]) from error
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold a lock between processes; the system lets go of it also when this process is killed."""
+    with path.open("ab") as file:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def create_folder(root: Path) -> None:

@@ -16,20 +16,34 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
     """The core schema of YAML 1.2, and duplicate keys are errors.
 
     YAML 1.1, PyYAML's own, reads ``no`` as False, ``1e-3`` as text and ``12:30`` as 750; a pipeline
-    with a column named ``on`` deserves better.
+    with a column named ``on`` deserves better. Of YAML 1.1 only the merge key ``<<`` is kept.
     """
 
     yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
+    # Plain data only: no dates, sets or bytes, however they are tagged.
+    yaml_constructors: ClassVar[dict[Any, Any]] = {
+        tag: constructor
+        for tag, constructor in yaml.SafeLoader.yaml_constructors.items()
+        if tag is None or tag.rpartition(":")[2] in ("null", "bool", "str", "seq", "map")
+    }
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        # Whole values at once: only so does PyYAML refuse an anchor that contains itself.
+        self.deep_construct = True
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if isinstance(key, (list, dict)) or key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands here twice", key_node.start_mark
-                )
-            seen.add(key)
+            if isinstance(key, (list, dict)):
+                wrong = f"{key!r} cannot be a key"
+            elif key in seen:
+                wrong = f"the key {key!r} stands here twice"
+            else:
+                seen.add(key)
+                continue
+            raise yaml.constructor.ConstructorError(None, None, wrong, key_node.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -48,7 +62,7 @@ def _resolve(tag: str, pattern: str, first: str) -> None:
 
 
 _resolve("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF")
-_resolve("int", r"^[-+]?[0-9]+$", "-+0123456789")
+_resolve("int", r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", "-+0123456789")
 _resolve("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", "-+0123456789.")
 _resolve("float", r"^(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$", "-+.")
 _resolve("null", r"^(?:~|null|Null|NULL|)$", "~nN\0")
@@ -61,11 +75,18 @@ def _float(loader: Any, node: Any) -> float:
 
 
 def _int(loader: Any, node: Any) -> int:
-    return int(loader.construct_scalar(node))
+    text = loader.construct_scalar(node)
+    return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+
+
+def _word(loader: Any, node: Any) -> str:
+    return str(loader.construct_scalar(node))
 
 
 _Loader.add_constructor("tag:yaml.org,2002:float", _float)
 _Loader.add_constructor("tag:yaml.org,2002:int", _int)
+# As a key it was merged before; anywhere else it is a word.
+_Loader.add_constructor("tag:yaml.org,2002:merge", _word)
 
 
 def _represent_float(dumper: Any, value: float) -> Any:
@@ -89,6 +110,8 @@ def load_yaml(text: str, name: str) -> Any:
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         what = getattr(error, "problem", None) or str(error)
         raise ConfigurationError(f"{name} is not valid YAML", [Problem(place, what)]) from error
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a list in a list in …
+        raise ConfigurationError(f"{name} cannot be read", [Problem("", str(error))]) from error
 
 
 def dump_yaml(value: Any) -> str:

@@ -118,8 +118,8 @@ class Problem(NamedTuple):
 class ConfigurationError(ZenMLError):
     """What was written down is wrong. ``problems`` lists everything that is, not only the first."""
 
-    #: A terminal holds about this many lines; the rest is counted.
-    _SHOWN = 20
+    #: A terminal holds about this many lines beside a short traceback; the rest is counted.
+    _SHOWN = 14
 
     def __init__(self, subject: str, problems: Iterable[Problem]) -> None:
         self.subject = subject

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -18,10 +19,12 @@ from zenml.core.engine._records import (
     run_ids,
     status_of,
 )
-from zenml.core.errors import ObjectNotFoundError
+from zenml.core.errors import IntegrityError, ObjectNotFoundError, StoreUnavailableError
 from zenml.metadata._base import IndexedRun, IndexedStep, MetadataStore
 
 __all__ = ["SQLiteMetadataStore"]
+
+_Result = TypeVar("_Result")
 
 #: Changes with the tables. An index of another layout is made anew: it is only an index.
 _LAYOUT = 1
@@ -44,32 +47,51 @@ class SQLiteMetadataStore(MetadataStore):
 
     Args:
         uri: Path of the file; it and its folder are made when first needed.
+        timeout: How long to wait for another process that writes, in seconds.
+
+    Every method raises ``StoreUnavailableError`` if the file cannot be used.
     """
 
-    def __init__(self, uri: str | Path) -> None:
+    def __init__(self, uri: str | Path, *, timeout: float = 30.0) -> None:
         self.path = Path(uri)
+        self.timeout = timeout
 
-    @contextlib.contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
+    def _use(self, store: ArtifactStore, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
+        """Do ``work`` in one transaction; a damaged index is made anew before."""
         try:
-            connection = self._open()
-        except sqlite3.DatabaseError:
-            # A damaged index is replaced: nothing is in it that is not in the run logs.
-            self.path.unlink(missing_ok=True)
-            connection = self._open()
-        try:
-            with connection:
-                yield connection
-        finally:
-            connection.close()
+            try:
+                return self._transact(work)
+            except sqlite3.DatabaseError as error:
+                # Its subclasses say that the file is locked, read-only or out of reach, and that
+                # nothing is wrong with what is in it.
+                if type(error) is not sqlite3.DatabaseError:
+                    raise
+                # Nothing is in it that is not in the run logs.
+                for suffix in ("", "-wal", "-shm"):
+                    Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+                self._transact(lambda connection: _ingest_all(connection, store))
+                return self._transact(work)
+        except (sqlite3.Error, OSError) as error:
+            raise StoreUnavailableError(
+                f"the index of runs cannot be used: {error}",
+                where=str(self.path),
+                remedy="everything in it is in the artifact store too: if no other process holds "
+                "it, delete the file and run 'zenml repo reindex'",
+            ) from error
 
-    def _open(self) -> sqlite3.Connection:
+    def _transact(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
+        with contextlib.closing(self._connect()) as connection, connection:
+            return work(connection)
+
+    def _connect(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self.path, timeout=30)
+        connection = sqlite3.connect(self.path, timeout=self.timeout)
         try:
             layout = connection.execute("pragma user_version").fetchone()[0]
             if layout != _LAYOUT:
-                connection.execute("pragma journal_mode = wal")
+                # Refused at once if another process is at the same; it will have done it.
+                with contextlib.suppress(sqlite3.OperationalError):
+                    connection.execute("pragma journal_mode = wal")
                 if layout:
                     connection.executescript(
                         "drop table if exists runs; drop table if exists steps"
@@ -84,20 +106,17 @@ class SQLiteMetadataStore(MetadataStore):
         return connection
 
     def ingest(self, store: ArtifactStore, run_id: str | None = None) -> int:
-        with self._connection() as connection:
-            if run_id is not None:
-                return int(_ingest(connection, store, run_id))
-            rows = connection.execute("select run, status from runs where store = ?", [store.url])
-            ended = {run for run, status in rows if status in ("succeeded", "failed", "cancelled")}
-            return sum(
-                _ingest(connection, store, run) for run in run_ids(store) if run not in ended
-            )
+        if run_id is not None:
+            return self._use(store, lambda connection: int(_ingest(connection, store, run_id)))
+        return self._use(store, lambda connection: _ingest_all(connection, store))
 
     def reindex(self, store: ArtifactStore) -> int:
-        with self._connection() as connection:
+        def work(connection: sqlite3.Connection) -> int:
             connection.execute("delete from runs where store = ?", [store.url])
             connection.execute("delete from steps where store = ?", [store.url])
-        return self.ingest(store)
+            return _ingest_all(connection, store)
+
+        return self._use(store, work)
 
     def runs(
         self, store: ArtifactStore, *, pipeline: str | None = None, limit: int = 50
@@ -113,8 +132,9 @@ class SQLiteMetadataStore(MetadataStore):
                     and s.status = 'cached')
             from runs r where store = ? {condition} order by run desc limit ?
         """  # noqa: S608 - the condition is one of two constants
-        with self._connection() as connection:
-            rows = connection.execute(query, [*values, limit]).fetchall()
+        rows = self._use(
+            store, lambda connection: connection.execute(query, [*values, limit]).fetchall()
+        )
         names = IndexedRun.__struct_fields__
         return [IndexedRun(**dict(zip(names, row, strict=True))) for row in rows]
 
@@ -127,20 +147,32 @@ class SQLiteMetadataStore(MetadataStore):
                 and s.status in ('succeeded', 'cached', 'failed', 'cancelled')
             order by s.run desc limit 1
         """
-        with self._connection() as connection:
-            # "~" sorts behind every run id.
-            found = connection.execute(query, [store.url, pipeline, step, before or "~"]).fetchone()
+        # "~" sorts behind every run id.
+        wanted = [store.url, pipeline, step, before or "~"]
+        found = self._use(store, lambda connection: connection.execute(query, wanted).fetchone())
         if found is None:
             return None
         record = msgspec.json.decode(found[2], type=StepRecord)
         return IndexedStep(run=found[0], pipeline=pipeline, plan=found[1], record=record)
 
 
+def _ingest_all(connection: sqlite3.Connection, store: ArtifactStore) -> int:
+    rows = connection.execute("select run, status from runs where store = ?", [store.url])
+    known = dict(rows.fetchall())
+    ids = list(run_ids(store))
+    # Collecting garbage may have taken the records of old runs.
+    gone = [(store.url, run) for run in known.keys() - set(ids)]
+    connection.executemany("delete from runs where store = ? and run = ?", gone)
+    connection.executemany("delete from steps where store = ? and run = ?", gone)
+    ended = ("succeeded", "failed", "cancelled")
+    return sum(_ingest(connection, store, run) for run in ids if known.get(run) not in ended)
+
+
 def _ingest(connection: sqlite3.Connection, store: ArtifactStore, run_id: str) -> bool:
     try:
         started = read_started(store, run_id)
-    except ObjectNotFoundError:
-        return False  # the run's first object is being written, or was removed
+    except (ObjectNotFoundError, IntegrityError):
+        return False  # the run's first object is being written, was removed, or is damaged
     outcome = read_outcome(store, run_id)
     connection.execute(
         "insert or replace into runs values (?, ?, ?, ?, ?, ?, ?, ?)",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from zenml.core._canonical import canonical, from_json
 from zenml.core.contracts import ArtifactStore, Step, safe_segment
-from zenml.core.errors import DataError
+from zenml.core.errors import DataError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from zenml.core.engine._run import Run
@@ -40,7 +40,9 @@ class Datasource(Step):
         """Ids of the commits under this name, oldest first."""
         from zenml.repo import Repository
 
-        return _list(self.name, Repository.get_instance().artifact_store)
+        store = Repository.get_instance().artifact_store
+        store.prepare()
+        return _list(self.name, store)
 
 
 def _record(name: str, run: Run) -> str:
@@ -66,11 +68,19 @@ def committed_outputs(name: str, commit_id: str, store: ArtifactStore) -> dict[s
     Raises:
         DataError: there is no such commit, or several begin so.
     """
-    keys = [
-        found.key
-        for found in store.list(f"commits/{safe_segment(name)}/")
-        if found.key.split(".")[-2].startswith(commit_id)
-    ]
+    try:
+        keys = [
+            found.key
+            for found in store.list(f"commits/{safe_segment(name)}/")
+            if found.key.split(".")[-2].startswith(commit_id)
+        ]
+    except StoreUnavailableError as error:
+        raise DataError(
+            f"there is no such commit: {commit_id!r}",
+            where=f"datasource '{name}'",
+            remedy=f"{error.message} ({error.where}): commit the datasource first, or give the "
+            "pipeline the artifact store that it was committed to",
+        ) from None
     if len(keys) != 1:
         ids = ", ".join(commit[:12] for commit in _list(name, store)) or "none"
         what = "there is no such commit" if not keys else "several commits begin so"

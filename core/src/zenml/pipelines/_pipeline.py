@@ -5,14 +5,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from zenml.core._tracebacks import shortened
 from zenml.core.contracts import ArtifactStore, Backend, Step
+from zenml.core.contracts._settings import clip, nearest
 from zenml.core.errors import (
     ConfigurationError,
     PipelineImmutableError,
-    PlanError,
     Problem,
+    ZenMLError,
 )
 from zenml.core.plan import BackendChoice, Node, Plan, PlanBuilder
 from zenml.core.plan._validate import name_problem
@@ -31,6 +34,15 @@ __all__ = ["Backends", "Pipeline", "StepReference"]
 Backends = Mapping[str, Backend | str] | Sequence[Backend]
 
 _KINDS = ("orchestrator", "processing", "training")
+
+
+#: How an input is given, for messages.
+_INPUTS = "inputs={'name': 'step.output'}"
+
+
+def own_copy(step: Step) -> Step:
+    """A copy that nobody else can change. Backends are frozen and stay the same objects."""
+    return copy.deepcopy(step, {id(step.backend): step.backend})
 
 
 class StepReference(str):
@@ -66,6 +78,8 @@ class Pipeline:
 
     kind: ClassVar[str] = "base"
 
+    _immutable = False
+
     def __init__(
         self,
         name: str | None = None,
@@ -84,9 +98,10 @@ class Pipeline:
         self.metadata_store = metadata_store
         self._backends = _by_kind(backend, backends)
         self._nodes: list[Node] = []
+        self._taken: set[str] = set()
+        self._numbers: dict[str, int] = {}
         self._datasource: Datasource | None = None
         self._commit_id: str | None = None
-        self._immutable = False
         if datasource is not None:
             self.add_datasource(datasource, datasource_commit_id)
 
@@ -138,14 +153,21 @@ class Pipeline:
         unfit = name_problem(chosen)
         if unfit:
             raise ConfigurationError("the step cannot be added", [Problem("name", unfit)])
-        self._nodes.append(Node(chosen, copy.copy(step), dict(inputs or {})))
+        if not isinstance(inputs, (Mapping, NoneType)):
+            found = Problem("inputs", f"expected a mapping, found {clip(inputs)}", _INPUTS)
+            raise ConfigurationError("the step cannot be added", [found])
+        self._nodes.append(Node(chosen, own_copy(step), dict(inputs or {})))
+        self._taken.add(chosen)
         return StepReference(chosen)
 
     def _free_name(self, title: str) -> str:
-        taken = {node.name for node in self._nodes}
-        if title not in taken:
-            return title
-        return next(f"{title}_{n}" for n in range(2, len(taken) + 3) if f"{title}_{n}" not in taken)
+        # Ten thousand steps of one function must not look at each other's names.
+        name, number = title, self._numbers.get(title, 1)
+        while name in self._taken:
+            number += 1
+            name = f"{title}_{number}"
+        self._numbers[title] = number
+        return name
 
     def _changing(self) -> None:
         if self._immutable:
@@ -157,15 +179,23 @@ class Pipeline:
     def copy(self, new_name: str) -> Self:
         """A deep copy under another name; it may be changed, and shares nothing with this one."""
         made = copy.copy(self)
-        made.__dict__.update(copy.deepcopy(self.__dict__))
-        made.name = new_name
+        # Stores are places, not parts of a pipeline; some hold connections, which have no copies.
+        places = {id(place): place for place in (self.artifact_store, self.metadata_store)}
+        made.__dict__.update(copy.deepcopy(self.__dict__, places))
         made.__dict__["_immutable"] = False
+        made.name = new_name
         return made
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_"):
+            self._changing()
+        super().__setattr__(name, value)
 
     @property
     def steps(self) -> dict[str, Step]:
-        """The steps by name, in the order in which they were added."""
-        return {node.name: node.step for node in self._all_nodes()}
+        """The steps by name, in the order in which they were added; copies of them after a run."""
+        nodes = self._all_nodes()
+        return {node.name: own_copy(node.step) if self._immutable else node.step for node in nodes}
 
     @property
     def datasource(self) -> Datasource | None:
@@ -204,7 +234,10 @@ class Pipeline:
         stop_if_importing(self, backend=backend, backends=backends, artifact_store=artifact_store)
         from zenml.repo import Repository
 
-        return self._build(Repository.get_instance(), backend, backends, artifact_store)
+        try:
+            return self._build(Repository.get_instance(), backend, backends, artifact_store)
+        except ZenMLError as error:
+            raise shortened(error)  # noqa: B904 - it is the same error
 
     def _build(
         self,
@@ -213,9 +246,6 @@ class Pipeline:
         backends: Backends | None,
         artifact_store: ArtifactStore | str | Path | None,
     ) -> Plan:
-        missing = self._missing()
-        if missing:
-            raise PlanError(f"pipeline '{self.name}' is not complete", missing)
         pinned: dict[str, str] = {}
         if self._datasource is not None and self._commit_id is not None:
             store = repository.open_artifact_store(artifact_store or self.artifact_store)
@@ -232,6 +262,7 @@ class Pipeline:
             nodes=self._all_nodes(),
             pinned=pinned,
             enable_cache=self.enable_cache,
+            missing=self._missing(),
         )
 
     def run(
@@ -242,6 +273,7 @@ class Pipeline:
         artifact_store: ArtifactStore | str | Path | None = None,
         metadata_store: Any = None,
         progress: bool | None = None,
+        detach: bool = False,
     ) -> Run:
         """Plan the pipeline, run it and wait for its end.
 
@@ -252,6 +284,7 @@ class Pipeline:
             metadata_store: The index that learns of the run.
             progress: Whether to show on standard error how the steps stand; by default if that is a
                 terminal.
+            detach: Start the run and do not wait for it; only an orchestrator that uses jobs can.
 
         Returns:
             The finished run.
@@ -262,6 +295,23 @@ class Pipeline:
             StoreError: the artifact store failed; what was committed before is safe.
         """
         stop_if_importing(self, backend=backend, backends=backends, artifact_store=artifact_store)
+        try:
+            return self._run(
+                backend, backends, artifact_store, metadata_store, progress, detach=detach
+            )
+        except ZenMLError as error:
+            raise shortened(error)  # noqa: B904 - it is the same error
+
+    def _run(
+        self,
+        backend: BackendChoice,
+        backends: Backends | None,
+        artifact_store: ArtifactStore | str | Path | None,
+        metadata_store: Any,
+        progress: bool | None,
+        *,
+        detach: bool,
+    ) -> Run:
         from zenml.core.engine._launch import launch
         from zenml.repo import Repository
 
@@ -277,6 +327,7 @@ class Pipeline:
                 metadata_store or self.metadata_store or repository.config.metadata_store
             ),
             progress=progress,
+            detach=detach,
         )
 
     def __repr__(self) -> str:
@@ -287,16 +338,26 @@ def _by_kind(backend: BackendChoice, backends: Backends | None) -> dict[str, Bac
     """Backends by kind, checked; ``backend`` is the orchestrator."""
     found: dict[str, BackendChoice] = {}
     problems: list[Problem] = []
+    given: list[tuple[str, Any]]
     if isinstance(backends, Mapping):
-        given: list[tuple[str, Any]] = list(backends.items())
+        given = list(backends.items())
+    elif isinstance(backends, (str, Backend, type)):
+        raise ConfigurationError(
+            "these backends cannot be used",
+            [Problem("backends", f"expected several, found {clip(backends)}", "put it in a list")],
+        )
     else:
         given = [(getattr(item, "kind", "?"), item) for item in backends or ()]
     if backend is not None:
         given.append(("orchestrator", backend))
     for kind, item in given:
         actual = item.kind if isinstance(item, Backend) else kind
-        if not isinstance(item, (Backend, str)) or kind not in _KINDS:
-            problems.append(Problem("backends", f"expected a backend, found {item!r}"))
+        if not isinstance(item, (Backend, str)):
+            hint = f"call it: {item.__name__}(…)" if isinstance(item, type) else None
+            problems.append(Problem("backends", f"expected a backend, found {clip(item)}", hint))
+        elif kind not in _KINDS:
+            hint = nearest(str(kind), _KINDS) or f"there are: {', '.join(_KINDS)}"
+            problems.append(Problem(f"backends.{kind}", "no such kind of backend", hint))
         elif actual != kind:
             problems.append(
                 Problem(

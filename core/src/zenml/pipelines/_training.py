@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zenml.core.contracts import Step
 from zenml.core.errors import ConfigurationError, PipelineImmutableError, Problem
 from zenml.core.plan import Node
-from zenml.pipelines._pipeline import Pipeline, StepReference
+from zenml.pipelines._pipeline import Pipeline, StepReference, own_copy
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -85,7 +84,7 @@ class TrainingPipeline(Pipeline):
                 f"pipeline '{self.name}' has a {slot} already: {self._slots[slot]!r}",
                 remedy="make another pipeline, or give this one its step when it is made",
             )
-        self._slots[slot] = copy.copy(step)
+        self._slots[slot] = own_copy(step)
         self._order.append(None)
         return self
 

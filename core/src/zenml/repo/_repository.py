@@ -5,22 +5,21 @@ from __future__ import annotations
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
-from zenml.core._backends import DEFAULT_TYPE, config_of, make_backend, offer_of
+from zenml.core._backends import DEFAULT_TYPE, make_backend, offer_of
 from zenml.core._project import (
     FOLDER,
     Connection,
     ProjectConfig,
-    create_folder,
+    change_config,
     find_root,
     read_config,
-    write_config,
 )
-from zenml.core.contracts import ArtifactStore, Backend, SecretRef
-from zenml.core.contracts._settings import nearest
+from zenml.core.contracts import ArtifactStore, Backend, BackendKind, SecretRef
+from zenml.core.contracts._settings import nearest, sounds_secret
 from zenml.core.errors import (
     BackendError,
     BackendNotFoundError,
@@ -33,7 +32,8 @@ from zenml.core.stores._open import open_store
 __all__ = ["Repository"]
 
 _CONNECTION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_LOOKS_SECRET = re.compile(r"password|passwd|secret|token|api_?key|credential", re.IGNORECASE)
+_PASSWORD_IN_URL = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
+_KINDS = get_args(BackendKind)
 
 
 class Repository:
@@ -67,17 +67,15 @@ class Repository:
             metadata_store: URL of the index; SQLite in ``.zenml`` by default.
         """
         root = Path(repo_path or ".").resolve()
-        create_folder(root)
-        repository = cls(root)
-        config = repository.config
-        write_config(
+        change_config(
             root,
-            msgspec.structs.replace(
+            lambda config: msgspec.structs.replace(
                 config,
                 artifact_store=artifact_store_path or config.artifact_store,
                 metadata_store=metadata_store or config.metadata_store,
             ),
         )
+        repository = cls(root)
         repository.artifact_store.prepare()
         return repository
 
@@ -132,7 +130,14 @@ class Repository:
 
         Args:
             kind: Only ``orchestrator``, ``processing`` or ``training``.
+
+        Raises:
+            ConfigurationError: there is no such kind, or the configuration cannot be read.
         """
+        if kind not in (None, *_KINDS):
+            expected = f"expected one of {', '.join(_KINDS)}; found {kind!r}"
+            problem = Problem("kind", expected, nearest(str(kind), _KINDS))
+            raise ConfigurationError("backends cannot be listed", [problem])
         rows = self.registry.backends(kind)
         rows += [
             self._connected(name, connection)
@@ -145,36 +150,36 @@ class Repository:
         try:
             offer = self.registry.find(connection.kind, connection.type)
         except BackendError as error:
-            status = "missing-dependency" if isinstance(error, BackendNotFoundError) else "broken"
+            owner, _, bare = connection.type.rpartition(":")
+            offers = self.registry.offers_of(connection.kind, connection.type)
+            plugin = self.registry.ailing(owner)
+            blamed = offers[0] if offers else plugin
             return BackendInfo(
                 kind=connection.kind,
-                type=connection.type,
+                type=bare,
                 name=name,
-                distribution=None,
+                distribution=owner or None,
                 version=None,
-                status=status,  # type: ignore[arg-type]
+                status=blamed.status if blamed else "missing-dependency",
                 cause=error.message,
                 remedy=error.remedy,
                 summary="connected by this repository",
             )
-        row = next(
-            row
-            for row in self.registry.backends(connection.kind)
-            if row.type == offer.name and row.distribution == offer.plugin.distribution
-        )
+        row = self.registry.row(offer)
         return msgspec.structs.replace(row, name=name, status="connected", cause=None, remedy=None)
 
     def get_backend(self, name: str) -> Backend:
-        """The connected backend of that name, or an installed one with its default parameters.
+        """The backend that this repository has connected under that name.
 
         Raises:
-            BackendNotFoundError: there is neither.
+            BackendNotFoundError: there is none, or its plugin is no longer installed.
+            BackendUnavailableError: its plugin cannot be used.
             ConfigurationError: its parameters are wrong.
         """
         connections = self.config.backends
         if name in connections:
             connection = connections[name]
-            made: Backend = make_backend(connection.kind, connection.config, self.registry)  # type: ignore[arg-type]
+            made: Backend = make_backend(connection.kind, connection.config, self.registry)
             return made
         raise BackendNotFoundError(
             f"this repository has no connected backend '{name}'",
@@ -191,49 +196,65 @@ class Repository:
             ConfigurationError: the name cannot be used, or a parameter looks like a secret.
         """
         problems = []
-        if not _CONNECTION_NAME.fullmatch(name):
+        if str(name) != name or not _CONNECTION_NAME.fullmatch(name):
             problems.append(Problem("name", f"{name!r}: letters, digits, '_', '-' and '.' only"))
         if name == DEFAULT_TYPE:
             problems.append(Problem("name", f"'{name}' names the default backends"))
-        if offer_of(type(backend), self.registry) is None:
+        offer = offer_of(type(backend), self.registry)
+        if not isinstance(backend, Backend):
+            problems.append(Problem("backend", f"expected a backend object, found {backend!r}"))
+        elif offer is None:
             problems.append(
                 Problem("backend", f"{type(backend).__name__} is not registered by any plugin")
             )
-        problems += _literal_secrets(backend)
-        if problems:
+        else:
+            problems += _literal_secrets(backend.parameters(), "")
+        if problems or offer is None:
             raise ConfigurationError(f"backend '{name}' cannot be connected", problems)
-        made = config_of(backend, self.registry)
-        connection = Connection(kind=backend.kind, type=made.type, args=made.args)
-        config = self.config
-        write_config(
+        # With its distribution, so that it stays what it is when another plugin claims its type.
+        explicit = f"{offer.plugin.distribution}:{offer.name}"
+        connection = Connection(kind=backend.kind, type=explicit, args=backend.parameters())
+        change_config(
             self.root,
-            msgspec.structs.replace(config, backends={**config.backends, name: connection}),
+            lambda config: msgspec.structs.replace(
+                config, backends={**config.backends, name: connection}
+            ),
         )
         return self._connected(name, connection)
 
     def disconnect_backend(self, name: str) -> None:
         """Forget a connected backend. Raises ``BackendNotFoundError``."""
-        config = self.config
-        if name not in config.backends:
+        if name not in self.config.backends:
             self.get_backend(name)
-        left = {key: value for key, value in config.backends.items() if key != name}
-        write_config(self.root, msgspec.structs.replace(config, backends=left))
+        change_config(
+            self.root,
+            lambda config: msgspec.structs.replace(
+                config,
+                backends={key: value for key, value in config.backends.items() if key != name},
+            ),
+        )
 
     def __repr__(self) -> str:
         return f"Repository({str(self.root)!r})"
 
 
-def _literal_secrets(backend: Backend) -> list[Problem]:
+def _literal_secrets(value: Any, path: str) -> list[Problem]:
+    """Every secret that would be written down with these parameters, however deep inside."""
+    if isinstance(value, dict):
+        inside = [(f"{path}.{name}" if path else str(name), item) for name, item in value.items()]
+        return [found for place, item in inside for found in _literal_secrets(item, place)]
+    if isinstance(value, list):
+        inside = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+        return [found for place, item in inside for found in _literal_secrets(item, place)]
+    if not isinstance(value, str) or not value or SecretRef.is_reference(value):
+        return []
+    name = re.sub(r"\[\d+\]", "", path).rpartition(".")[2]
+    if not sounds_secret(name) and not _PASSWORD_IN_URL.search(value):
+        return []
     return [
         Problem(
-            name,
+            path,
             "looks like a secret, and would be written down as it is",
             "the plugin should declare it as SecretRef: 'env:NAME' or 'file:PATH'",
         )
-        for name, value in ((name, getattr(backend, name)) for name in backend.fields())
-        if isinstance(value, str)
-        and value
-        and not isinstance(value, SecretRef)
-        and _LOOKS_SECRET.search(name)
-        and not name.endswith(("_name", "_ref", "_path", "_file"))
     ]

@@ -24,14 +24,14 @@ def offer_names(
         if not name.endswith("Backend"):
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         from zenml.core.contracts._settings import nearest
-        from zenml.core.plugins._registry import get_registry, known_offers, load_target
+        from zenml.core.plugins._registry import get_registry, known_offers, load_backend_class
 
         registry = get_registry()
         offer = registry.find_class(kind, name)
         if offer is not None:
             if offer.status == "available":
                 try:
-                    return load_target(offer)
+                    return load_backend_class(offer)
                 except BackendError as error:
                     raise ImportError(str(error)) from error
             raise ImportError(f"{name} cannot be used: {offer.cause}\n  what to do: {offer.remedy}")

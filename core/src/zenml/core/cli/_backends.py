@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
+import msgspec
 
-from zenml.core.cli._output import echo, echo_json, table
-from zenml.core.contracts._backend import Backend, BackendKind
-from zenml.core.errors import BackendError, BackendNotFoundError, ConfigurationError, Problem
+from zenml.core.cli._output import echo, echo_json, one_line, table
+from zenml.core.contracts._backend import Backend, BackendKind, Check
+from zenml.core.errors import (
+    BackendError,
+    BackendNotFoundError,
+    BackendUnavailableError,
+    ConfigurationError,
+    Problem,
+)
 from zenml.core.plugins import BackendInfo
+from zenml.core.plugins._registry import in_words
 from zenml.repo import Repository
 
 __all__ = ["backend", "plugin"]
@@ -33,7 +43,13 @@ def list_backends(kind: str | None, as_json: bool) -> None:
     table(
         ("kind", "name", "status", "distribution", "summary"),
         [
-            (row.kind, row.name, row.status, _origin(row), "" if row.cause else row.summary)
+            (
+                row.kind,
+                row.name,
+                row.status,
+                _origin(row),
+                "" if row.cause else one_line(row.summary),
+            )
             for row in rows
         ],
         empty="no backend is installed; pip install zenml-local gives the defaults",
@@ -50,15 +66,30 @@ def _origin(row: BackendInfo) -> str:
 
 
 def _find(name: str, kind: str | None) -> BackendInfo:
-    rows = Repository.get_instance().get_backends(kind)
-    found = [row for row in rows if name in (row.name, f"{row.distribution}:{row.type}")]
+    repository = Repository.get_instance()
+    rows = repository.get_backends(kind)
+    installed = repository.registry.backends(kind)
+    # As in a pipeline: what the repository has connected comes first.
+    found = [row for row in rows if row.name == name and row not in installed]
+    found = found or [
+        row for row in installed if name in (row.name, f"{row.distribution}:{row.type}")
+    ]
     if not found:
-        hint = ", ".join(sorted({row.name for row in rows})) or "none"
-        raise BackendNotFoundError(f"there is no backend '{name}'", remedy=f"there are: {hint}")
+        remedy = repository.registry.how_to_get(kind, name)
+        raise BackendNotFoundError(f"there is no backend '{name}'", remedy=remedy)
+    if len({row.kind for row in found}) > 1:
+        kinds = " or ".join(sorted({f"--kind {row.kind}" for row in found}))
+        raise BackendError(f"several backends are named '{name}'", remedy=f"add {kinds}")
     if len(found) > 1:
-        kinds = ", ".join(f"--kind {row.kind}" for row in found)
-        raise BackendError(f"several backends are named '{name}'", remedy=f"add one of: {kinds}")
-    return found[0]
+        raise BackendUnavailableError(
+            f"'{name}' cannot be used: {found[0].cause}", remedy=found[0].remedy
+        )
+    [row] = found
+    if ":" in name and row.status == "conflict":
+        # Naming the distribution is what settles it.
+        row = repository.registry.row(repository.registry.find(row.kind, name))
+        return msgspec.structs.replace(row, status="available", cause=None, remedy=None)
+    return row
 
 
 _KIND = click.option("--kind", type=click.Choice(["orchestrator", "processing", "training"]))
@@ -71,7 +102,9 @@ _KIND = click.option("--kind", type=click.Choice(["orchestrator", "processing", 
 def describe(name: str, kind: str | None, as_json: bool) -> None:
     """Describe one backend: where it comes from, what it can do, its parameters."""
     row = _find(name, kind)
-    cls: type[Backend] | None = row.load() if row.usable else None
+    # What a plugin prints while it is imported is not part of the answer.
+    with contextlib.redirect_stdout(sys.stderr):
+        cls: type[Backend] | None = row.load() if row.usable else None
     fields = cls.fields() if cls else {}
     if as_json:
         parameters = [
@@ -124,8 +157,10 @@ def _parse(parameters: Sequence[str]) -> dict[str, Any]:
     problems = []
     for item in parameters:
         key, separator, text = item.partition("=")
-        if not separator:
-            problems.append(Problem(item, "expected PARAMETER=VALUE"))
+        if not separator or not key:
+            problems.append(Problem(key or item, "expected PARAMETER=VALUE"))
+        elif key in values:
+            problems.append(Problem(key, "is given twice"))
         else:
             values[key] = load_yaml(text, key) if text else ""
     if problems:
@@ -150,8 +185,12 @@ def check(name: str, kind: BackendKind | None) -> None:
     row = _find(name, kind)
     connected = row.status == "connected"
     made: Backend = repository.get_backend(name) if connected else row.load()()
-    checks = made.check()
     echo(f"ok      {row.kind} {row.name}: {row.target} can be imported and made")
+    try:
+        checks = [Check(*item) for item in made.check()]
+    except Exception as error:  # noqa: BLE001 - the plugin's own code
+        remedy = f"report it to the authors of {row.distribution}"
+        checks = [Check("the backend's own check", ok=False, detail=in_words(error), remedy=remedy)]
     for item in checks:
         detail = f": {item.detail}" if item.detail else ""
         echo(f"{'ok' if item.ok else 'FAILED':<7} {item.name}{detail}")

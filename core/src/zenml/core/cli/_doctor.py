@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from typing import Literal
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
 
 import click
 import msgspec
 
-from zenml.core.cli._output import echo, echo_json, table
+from zenml.core.cli._output import echo, echo_json, one_line, table
 from zenml.core.plugins import BackendInfo, FormatSpec, StoreSpec
+from zenml.core.plugins._entry_points import plugin_entry_points
+from zenml.core.plugins._registry import DISABLE, Offer
 from zenml.repo import Repository
 
 __all__ = ["doctor"]
@@ -21,13 +28,18 @@ __all__ = ["doctor"]
 #: Seconds after which an import is held to hang.
 TIMEOUT = 60.0
 
+# Imports one class, with the path of the process that asks (and not the current folder), and says
+# in the report what came of it; there is none if the import ends the process. A foreign
+# ``zenml/__init__.py`` has a row of its own and must not spoil this one.
 _PROBE = """
-import importlib, os, sys
-module, _, name = sys.argv[1].partition(":")
-out = os.fdopen(os.dup(1), "w")
-os.dup2(2, 1)
-found = getattr(importlib.import_module(module), name)
-print("loaded", found.__name__, file=out)
+import sys
+target, kind, report, *sys.path[:] = sys.argv[1:]
+from _zenml_main import restore_namespace
+restore_namespace()
+from zenml.core.cli._probe import probe
+said = probe(target, kind)
+with open(report, "w", encoding="utf-8") as file:
+    file.write(said)
 """
 
 
@@ -62,24 +74,17 @@ def doctor(as_json: bool, timeout: float) -> None:
     Exits with 1 if anything is wrong.
     """
     repository = Repository.get_instance()
-    rows = [_diagnose(row, timeout) for row in repository.registry.backends()]
-    rows += [
-        _probe(offer.kind, offer.name, offer.plugin.distribution, offer.spec.target, timeout)
-        for offer in repository.registry.offers
-        if isinstance(offer.spec, (StoreSpec, FormatSpec)) and offer.status == "available"
+    _ = repository.config  # nothing can be told of plugins under rules that cannot be read
+    rows = _light_modules(timeout)
+    registry = repository.registry
+    told = {(row.kind, row.name, row.distribution) for row in rows}
+    backends = [
+        row for row in registry.backends() if (row.kind, row.name, row.distribution) not in told
     ]
-    rows += [
-        Diagnosis(
-            kind="namespace",
-            name=plugin.name,
-            distribution=plugin.distribution,
-            ok=False,
-            cause=plugin.cause,
-            remedy=plugin.remedy,
-        )
-        for plugin in repository.registry.plugins
-        if plugin.module.endswith("__init__.py")
-    ]
+    others = [one for one in registry.offers if isinstance(one.spec, (StoreSpec, FormatSpec))]
+    # Nearly all of the time is Python's start; a backend may need a gigabyte to be imported.
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        rows += pool.map(lambda row: _diagnose(row, timeout), [*backends, *others])
     if as_json:
         echo_json(rows)
     else:
@@ -98,61 +103,114 @@ def doctor(as_json: bool, timeout: float) -> None:
         raise SystemExit(1)
 
 
-def _diagnose(row: BackendInfo, timeout: float) -> Diagnosis:
-    distribution = row.distribution or ""
-    if row.status != "available" or row.target is None:
-        # A plugin that somebody disabled on purpose is not ill.
-        well: Literal[True, False] = row.status == "disabled"
-        return Diagnosis(
-            kind=row.kind,
-            name=row.name,
-            distribution=distribution,
-            ok=well,
-            cause=row.cause,
-            remedy=row.remedy,
+def _light_modules(timeout: float) -> list[Diagnosis]:
+    """Rows for plugins whose own module ends the process, or hangs, when backends are listed.
+
+    Such a plugin takes every command down with it, so this one must not import it: it is disabled
+    for the rest of the command.
+    """
+    if _run("", "registry", timeout).cause is None:
+        return []
+    rows = []
+    entries = plugin_entry_points()
+    labels = [f"{entry.distribution}:{entry.name}" for entry in entries]
+    given = os.environ.get(DISABLE, "")
+    for entry, label in zip(entries, labels, strict=True):
+        others = [one for one in labels if one != label]
+        found = _run("", "registry", timeout, {DISABLE: " ".join([given, *others])})
+        if found.cause is None:
+            continue
+        os.environ[DISABLE] = f"{os.environ.get(DISABLE, '')} {label}"
+        rows.append(
+            Diagnosis(
+                kind="plugin",
+                name=entry.name,
+                distribution=entry.distribution,
+                ok=False,
+                seconds=found.seconds,
+                cause=found.cause,
+                remedy=f"set {DISABLE}={label}; until then most commands end in the same way",
+            )
         )
-    return _probe(row.kind, row.name, distribution, row.target, timeout)
+    return rows
 
 
-def _probe(kind: str, name: str, distribution: str, target: str, timeout: float) -> Diagnosis:
-    begun = time.perf_counter()
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
-    }
-    try:
-        done = subprocess.run(  # noqa: S603 - our own interpreter
-            [sys.executable, "-c", _PROBE, target],
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-        )
-    except subprocess.TimeoutExpired:
-        cause: str | None = f"importing {target} did not end within {timeout:.0f} s"
+def _diagnose(row: BackendInfo | Offer, timeout: float) -> Diagnosis:
+    if isinstance(row, Offer):
+        distribution, target = row.plugin.distribution, row.spec.target
     else:
-        cause = None if done.stdout.startswith("loaded ") else _reason(target, done)
+        distribution, target = row.distribution or "", row.target or ""
+    cause, remedy, seconds = row.cause, row.remedy, 0.0
+    if row.status == "available":
+        seconds, cause = _run(target, row.kind, timeout)
+        remedy = cause and (
+            f"pip install --force-reinstall {distribution}, or report it to its authors, or "
+            f"set {DISABLE}={distribution}"
+        )
     return Diagnosis(
-        kind=kind,
-        name=name,
+        kind=row.kind,
+        name=row.name,
         distribution=distribution,
-        ok=cause is None,
-        seconds=round(time.perf_counter() - begun, 3),
+        # A plugin that somebody disabled on purpose is not ill.
+        ok=cause is None or row.status == "disabled",
+        seconds=seconds,
         cause=cause,
-        remedy=None
-        if cause is None
-        else f"pip install --force-reinstall {distribution}, or report it to its authors, or "
-        f"set ZENML_DISABLE_PLUGINS={distribution}",
+        remedy=remedy,
     )
 
 
-def _reason(target: str, done: subprocess.CompletedProcess[str]) -> str:
-    if done.returncode < 0:
-        return (
-            f"importing {target} crashed the interpreter ({signal.Signals(-done.returncode).name})"
-        )
-    lines = done.stderr.strip().splitlines()
-    last = lines[-1] if lines else f"it ended the process with exit code {done.returncode}"
-    return f"importing {target} failed: {last}"
+class _Finding(NamedTuple):
+    seconds: float
+    cause: str | None
+
+
+def _run(
+    target: str, kind: str, timeout: float, variables: Mapping[str, str] | None = None
+) -> _Finding:
+    """Import ``target`` in a process of its own. The cause is None if that went well."""
+    begun = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="zenml-doctor-") as folder:
+        report, errors = Path(folder, "report"), Path(folder, "stderr")
+        # Files, for a pipe stays open as long as any process that the import has started.
+        with errors.open("wb") as stderr:
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter
+                [sys.executable, "-c", _PROBE, target, kind, str(report), *sys.path],
+                stdin=subprocess.DEVNULL,
+                stdout=stderr,
+                stderr=stderr,
+                start_new_session=True,
+                env={**os.environ, **(variables or {})},
+            )
+        what = f"importing {target}" if target else "asking it what it offers"
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            cause: str | None = f"{what} did not end within {timeout:g} s"
+        else:
+            said = report.read_text("utf-8") if report.exists() else None
+            if said is None:
+                cause = f"{what} {_ending(code, errors)}"
+            else:
+                cause = f"{what} failed: {said}" if said else None
+        finally:
+            _end(process)
+    return _Finding(round(time.perf_counter() - begun, 3), cause)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and those that it has started."""
+    with contextlib.suppress(OSError):
+        if sys.platform == "win32":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _ending(code: int, errors: Path) -> str:
+    """How a process ended that could not report by itself."""
+    if code < 0:
+        names = {int(one): one.name for one in signal.Signals}
+        return f"crashed the interpreter ({names.get(-code, f'signal {-code}')})"
+    lines = errors.read_text("utf-8", "replace").strip().splitlines()
+    return f"ended the process with exit code {code}{f': {one_line(lines[-1])}' if lines else ''}"

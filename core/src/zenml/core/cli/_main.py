@@ -40,6 +40,17 @@ class _Commands(click.Group):
         command: click.Command = getattr(module, cmd_name)
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            code = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Whoever read our output has seen enough; nothing more can be said to them. click
+            # would call this a failure.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            return 0
+        return code
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in sorted(_COMMANDS.items())])
@@ -54,7 +65,6 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; ends the process with its exit code."""
     try:
         code: Any = zenml.main(args=arguments, prog_name="zenml", standalone_mode=False)
-        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         code = error.exit_code
@@ -64,10 +74,6 @@ def main(arguments: list[str] | None = None) -> None:
     except ZenMLError as error:
         _show(error)
         code = 1
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; nothing more can be said to them.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        code = 0
     sys.exit(code if isinstance(code, int) else 0)
 
 

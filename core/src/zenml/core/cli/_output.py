@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
@@ -9,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["ago", "echo", "echo_json", "size", "table"]
+__all__ = ["ago", "echo", "echo_json", "one_line", "size", "table"]
 
 
 def echo(text: str = "") -> None:
@@ -20,8 +21,20 @@ def echo(text: str = "") -> None:
 
 def echo_json(value: Any) -> None:
     """Print plain data or structs as JSON, for programs."""
-    data = msgspec.to_builtins(value, str_keys=True)
-    echo(msgspec.json.format(msgspec.json.encode(data), indent=2).decode())
+    data = msgspec.json.encode(msgspec.to_builtins(value, str_keys=True))
+    text = msgspec.json.format(data, indent=2).decode()
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        # Escapes that JSON knows, which those of echo() are not.
+        text = json.dumps(json.loads(text), indent=2)
+    echo(text)
+
+
+def one_line(text: str, length: int = 100) -> str:
+    """Text of somebody else's as a cell of a table."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= length else f"{line[: length - 1]}…"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> None:

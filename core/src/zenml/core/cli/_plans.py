@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import sys
 import threading
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
+from zenml.core.cli._jobs import COMMANDS
 from zenml.core.cli._output import ago, echo, echo_json, table
+from zenml.core.cli._runs import find_run
 from zenml.core.contracts import ArtifactStore
 from zenml.core.engine._explain import Previous, difference, preview
 from zenml.core.engine._launch import launch
-from zenml.core.engine._run import Run
+from zenml.core.engine._records import read_plan
 from zenml.core.engine._steps import StepRunner
-from zenml.core.errors import PlanError, Problem, RunError, SourceError
+from zenml.core.errors import PlanError, Problem, RunError, SourceError, ZenMLError
 from zenml.core.plan import Plan
-from zenml.core.plan._sources import roots_of
+from zenml.core.plan._usable import check_usable
 from zenml.core.sources import run_until_pipeline
 from zenml.metadata import MetadataStore
 from zenml.repo import Repository
@@ -32,18 +36,25 @@ _STORE = click.option("--store", "store_url", help="Artifact store; the reposito
 
 _ARGUMENTS = click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 
+#: What is no option of ours is one of the script's.
+_SCRIPT = {"ignore_unknown_options": True}
+
 
 def _load(file: str, arguments: Sequence[str] = ()) -> tuple[Plan, Any]:
     """The plan in a file, and the artifact store that a script chose, if it did."""
     path = Path(file)
-    if not path.is_file():
+    if not os.path.isfile(path):  # also for a name that is too long to exist
         raise PlanError(f"{file} cannot be planned", [Problem(file, "there is no such file")])
     if path.suffix in (".yaml", ".yml", ".json"):
+        if arguments:
+            raise click.UsageError(f"a plan takes no arguments: {' '.join(arguments)}")
         return Plan.from_yaml(_text(path), file), None
     if path.suffix != ".py":
         problem = Problem(file, "expected a script (.py) or a plan (.yaml, .json)")
         raise PlanError(f"{file} cannot be planned", [problem])
-    wanted = run_until_pipeline(file, arguments)
+    # Our standard output is the plan; what the script prints must not get into it.
+    with redirect_stdout(sys.stderr), _errors_of(file):
+        wanted = run_until_pipeline(file, arguments)
     if wanted is None:
         raise SourceError(
             "the script came to its end without running or building a pipeline",
@@ -60,10 +71,38 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         problem = Problem(f"byte {error.start}", "is not UTF-8")
-        raise PlanError(f"{path} is not a plan that can be used", [problem]) from error
+    except OSError as error:
+        problem = Problem(str(path), str(error.strerror))
+    raise PlanError(f"{path} is not a plan that can be used", [problem])
 
 
-@click.command()
+@contextmanager
+def _errors_of(file: str) -> Iterator[None]:
+    """Show what a script raises as Python would, without our frames, and on one screen."""
+    try:
+        yield
+    except (ZenMLError, click.ClickException, BrokenPipeError):
+        raise
+    except Exception as error:
+        frames = error.__traceback__
+        while frames is not None and not _is_same(frames.tb_frame.f_code.co_filename, file):
+            frames = frames.tb_next
+        text = "".join(traceback.format_exception(type(error), error, frames)).splitlines()
+        if len(text) > _SCREEN:
+            text = [text[0], "  …", *text[2 - _SCREEN :]]
+        print("\n".join(text), file=sys.stderr)
+        raise SystemExit(1) from error
+
+
+#: Lines that an error may take.
+_SCREEN = 24
+
+
+def _is_same(path: str, other: str) -> bool:
+    return os.path.abspath(path) == os.path.abspath(other)
+
+
+@click.command(context_settings=_SCRIPT)
 @click.argument("file")
 @_ARGUMENTS
 @_STORE
@@ -92,6 +131,8 @@ def plan(
             echo(str(found))
         return
     repository = Repository.get_instance()
+    if Path(file).suffix != ".py":
+        _check(made, file, repository)
     store = repository.open_artifact_store(store_url or chosen)
     index = repository.metadata_store
     rows = list(preview(made, _runner(made, store, repository), _previous(index, store)))
@@ -113,15 +154,22 @@ def plan(
     echo(f"\n{counts['cached']} cached, {counts['run']} to run, {counts['unknown']} open")
 
 
+def _check(made: Plan, file: str, repository: Repository) -> None:
+    """See that a plan from a file can be used here, which imports the scripts that it is of."""
+    sys.argv = [file]  # they must not take our arguments for theirs
+    with redirect_stdout(sys.stderr):
+        check_usable(made, repository.registry)
+
+
 _WILL = {"cached": "be cached", "run": "run", "unknown": "wait"}
 
 
 def _runner(made: Plan, store: ArtifactStore, repository: Repository) -> StepRunner:
     return StepRunner(
+        plan=made,
         run_id="preview",
         store=store,
         registry=repository.registry,
-        roots=roots_of(made),
         cancel=threading.Event(),
     )
 
@@ -131,8 +179,7 @@ def _previous(index: MetadataStore, store: ArtifactStore, before: str | None = N
         found = index.last_step(store, pipeline, step, before=before)
         if found is None:
             return None
-        text = store.read(f"plans/{found.plan}.json")
-        return Previous(found.run, msgspec.json.decode(text, type=Plan), found.record)
+        return Previous(found.run, read_plan(store, found.plan), found.record)
 
     return find
 
@@ -151,24 +198,51 @@ def run() -> None:
     """Run a script or a plan (zenml run FILE); list and show runs."""
 
 
-@run.command("file", hidden=True)
+for command in COMMANDS:
+    run.add_command(command)
+
+
+@run.command("file", hidden=True, context_settings=_SCRIPT)
 @click.argument("file")
 @_ARGUMENTS
 @_STORE
 @click.option("--quiet", is_flag=True, help="Show no progress.")
-def run_file(file: str, arguments: Sequence[str], store_url: str | None, quiet: bool) -> None:
+@click.option("--detach", is_flag=True, help="Start the run and leave it; for plans.")
+def run_file(
+    file: str, arguments: Sequence[str], store_url: str | None, quiet: bool, detach: bool
+) -> None:
     """Run FILE: a plan (.yaml), or a script (.py) as 'python FILE ARGUMENTS' would."""
     if Path(file).suffix == ".py" and Path(file).is_file():
+        for option, given, instead in (
+            ("--store", store_url is not None, "artifact_store=…"),
+            ("--detach", detach, "detach=True"),
+        ):
+            if given:
+                raise click.UsageError(
+                    f"{option} is for plans; a script says it itself: pipeline.run({instead})"
+                )
         sys.argv = [file, *arguments]
         sys.path.insert(0, str(Path(file).resolve().parent))
-        runpy.run_path(file, run_name="__main__")
+        with _errors_of(file):
+            runpy.run_path(file, run_name="__main__")
         return
-    made, _ = _load(file)
-    made.check_sources()
+    made, _ = _load(file, arguments)
     repository = Repository.get_instance()
+    _check(made, file, repository)
+    made.check_sources()
     store = repository.open_artifact_store(store_url)
     index = repository.metadata_store
-    done = launch(made, registry=repository.registry, store=store, index=index, progress=not quiet)
+    done = launch(
+        made,
+        registry=repository.registry,
+        store=store,
+        index=index,
+        progress=not quiet,
+        detach=detach,
+    )
+    if detach:
+        echo(f"run {done.id} goes on; zenml run attach {done.id}")
+        return
     counts = done.outcome.counts if done.outcome else {}
     listed = ", ".join(f"{count} {status}" for status, count in counts.items())
     echo(f"run {done.id} succeeded: {listed}")
@@ -215,7 +289,7 @@ def list_runs(store_url: str | None, pipeline: str | None, limit: int, as_json: 
 def show(run_id: str, store_url: str | None, as_json: bool) -> None:
     """Show one run: how its steps ended and what they made. RUN may be shortened, or 'last'."""
     store = Repository.get_instance().open_artifact_store(store_url)
-    found = _find_run(run_id, store)
+    found = find_run(run_id, store)
     steps = found.steps
     if as_json:
         echo_json(
@@ -253,22 +327,6 @@ def show(run_id: str, store_url: str | None, as_json: bool) -> None:
                 echo(f"  {line}")
 
 
-def _find_run(text: str, store: ArtifactStore) -> Run:
-    """The run whose id begins (or ends) so; ``last`` is the latest."""
-    from zenml.core.engine._records import run_ids
-
-    ids = list(run_ids(store))
-    matching = (
-        ids[-1:] if text == "last" else [i for i in ids if i.startswith(text) or i.endswith(text)]
-    )
-    if text in ids:
-        matching = [text]
-    if len(matching) == 1:
-        return Run(matching[0], store)
-    what = "several runs match" if matching else "there is no run"
-    raise RunError(f"{what} '{text}'", where=store.url, remedy="'zenml run list' shows the runs")
-
-
 @click.command()
 @click.argument("run_id", metavar="RUN")
 @click.argument("step")
@@ -277,7 +335,7 @@ def explain(run_id: str, step: str, store_url: str | None) -> None:
     """Say why a STEP of a RUN was served from the cache or not. RUN may be shortened or 'last'."""
     repository = Repository.get_instance()
     store = repository.open_artifact_store(store_url)
-    found = _find_run(run_id, store)
+    found = find_run(run_id, store)
     steps = found.steps
     if step not in steps:
         raise RunError(f"run {found.id} has no step '{step}'", remedy=f"it has: {', '.join(steps)}")

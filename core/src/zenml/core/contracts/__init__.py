@@ -15,6 +15,17 @@ from zenml.core.contracts._backend import (
     StepWork,
     TrainingBackend,
 )
+from zenml.core.contracts._job import (
+    Cause,
+    Failure,
+    Handle,
+    Job,
+    JobBackend,
+    JobOrchestratorBackend,
+    JobState,
+    JobTrainingBackend,
+    LogPage,
+)
 from zenml.core.contracts._settings import Field, SecretRef, Settings
 from zenml.core.contracts._step import (
     FunctionStep,
@@ -35,10 +46,19 @@ __all__ = [
     "BackendConfig",
     "BackendKind",
     "Blob",
+    "Cause",
     "Check",
+    "Failure",
     "Field",
     "Files",
     "FunctionStep",
+    "Handle",
+    "Job",
+    "JobBackend",
+    "JobOrchestratorBackend",
+    "JobState",
+    "JobTrainingBackend",
+    "LogPage",
     "MapContext",
     "OrchestratorBackend",
     "PlanWork",

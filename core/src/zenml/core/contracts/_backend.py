@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 import msgspec
 
 from zenml.core.contracts._settings import Settings
 from zenml.core.contracts._units import MapContext, Unit
+
+if TYPE_CHECKING:
+    from zenml.core.contracts._job import JobBackend
 
 __all__ = [
     "Backend",
@@ -98,6 +101,13 @@ class PlanWork(Protocol):
             RunError: a step failed, or the run was cancelled. The record is complete either way.
         """
 
+    def execute_as_job(self, backend: JobBackend) -> None:
+        """Have a job of ``backend`` execute the plan, and see it to its end.
+
+        Raises:
+            RunError: a step failed, the run was cancelled, or the job failed.
+        """
+
 
 class StepWork(Protocol):
     """One trainer step to run: what a training backend is given."""
@@ -116,6 +126,13 @@ class StepWork(Protocol):
 
     def execute_here(self) -> None:
         """Execute and commit the step in this process. Raises what the step raised."""
+
+    def execute_as_job(self, backend: JobBackend) -> None:
+        """Have a job of ``backend`` execute and commit the step, and see it to its end.
+
+        Raises:
+            RunError: the step failed, the run was cancelled, or the job failed.
+        """
 
 
 class OrchestratorBackend(Backend):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import difflib
+import enum
 import os
 import re
 import sys
@@ -25,7 +27,14 @@ else:
         return lambda cls: cls
 
 
-__all__ = ["Field", "SecretRef", "Settings", "nearest"]
+__all__ = ["Field", "SecretRef", "Settings", "nearest", "sounds_secret"]
+
+#: Words in the name of a parameter whose value nobody wants to see written down.
+_SECRET_WORDS = re.compile(
+    r"password|passwd|secret|token(?!i[sz])|api_?key|credential", re.IGNORECASE
+)
+#: Endings that say that the value only tells where the secret is.
+_SECRET_PLACES = ("_name", "_ref", "_path", "_file", "_url")
 
 
 class SecretRef(str):
@@ -39,19 +48,30 @@ class SecretRef(str):
     _FORM: ClassVar[re.Pattern[str]] = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+")
 
     def __new__(cls, reference: str) -> Self:
-        if not cls._FORM.fullmatch(reference):
+        if not cls.is_reference(reference):
             # The text may be the secret itself, so it is not repeated.
             raise ValueError("expected a reference to a secret: 'env:NAME' or 'file:PATH'")
         return super().__new__(cls, reference)
+
+    @classmethod
+    def is_reference(cls, text: str) -> bool:
+        """Whether a text has the form of a reference."""
+        return cls._FORM.fullmatch(text) is not None
 
     def resolve(self) -> str:
         """Read the secret. Raises ``ConfigurationError`` if it is not there."""
         scheme, _, name = self.partition(":")
         try:
-            return os.environ[name] if scheme == "env" else Path(name).read_text().rstrip("\n")
+            return (
+                os.environ[name] if scheme == "env" else Path(name).read_text("utf-8").rstrip("\n")
+            )
         except (KeyError, OSError) as error:
             problem = Problem(str(self), "the secret is not there", f"set {name} and try again")
             raise ConfigurationError("a secret cannot be read", [problem]) from error
+        except ValueError:
+            # The error that was caught shows bytes of the secret, so it is not passed on.
+            problem = Problem(str(self), "the secret is not text in UTF-8")
+            raise ConfigurationError("a secret cannot be read", [problem]) from None
 
 
 class Field(NamedTuple):
@@ -70,6 +90,11 @@ class Field(NamedTuple):
 
 def _short(text: str) -> str:
     return re.sub(r"\b(?:typing|collections\.abc|builtins)\.", "", text)
+
+
+def sounds_secret(name: str) -> bool:
+    """Whether a parameter's name says that its value is a secret, and not where the secret is."""
+    return bool(_SECRET_WORDS.search(name)) and not name.lower().endswith(_SECRET_PLACES)
 
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:
@@ -94,6 +119,19 @@ class Settings:
     """
 
     __zenml_fields__: ClassVar[dict[str, Field]] = {}
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name, hint in _annotations(cls).items():
+            if name.startswith("_") or "ClassVar" in str(hint):
+                continue
+            for base in cls.__mro__[1:]:
+                if _belongs_to(base, name):
+                    # It would hide what everybody calls, and fail far from here.
+                    raise TypeError(
+                        f"{cls.__name__}.{name}: a parameter cannot have the name of "
+                        f"{base.__name__}.{name}, which has a meaning of its own"
+                    )
 
     def __init__(self, **parameters: Any) -> None:
         values, problems = self._read(parameters)
@@ -125,13 +163,7 @@ class Settings:
     def _collect_fields(cls) -> dict[str, Field]:
         fields: dict[str, Field] = {}
         for base in reversed(cls.__mro__):
-            annotations = vars(base).get("__annotations__", {})
-            if sys.version_info >= (3, 14):  # annotations are evaluated on demand there
-                import annotationlib
-
-                annotations = annotationlib.get_annotations(
-                    base, format=annotationlib.Format.FORWARDREF
-                )
+            annotations = _annotations(base)
             if base is Settings or base is object or not annotations:
                 continue
             hints = typing.get_type_hints(base, include_extras=True)
@@ -164,7 +196,7 @@ class Settings:
                 try:
                     values[name] = convert(parameters[name], field.type)
                 except (msgspec.ValidationError, TypeError, ValueError) as error:
-                    problems.append(Problem(name, _explain(error, parameters[name], field)))
+                    problems.append(_as_problem(error, parameters[name], field))
             elif field.required:
                 problems.append(Problem(name, f"is required ({field.type_name}) and was not given"))
             else:
@@ -173,10 +205,7 @@ class Settings:
 
     def parameters(self) -> dict[str, Any]:
         """Every parameter as plain data, defaults included: what a plan records."""
-        return {
-            name: msgspec.to_builtins(getattr(self, name), enc_hook=_plain)
-            for name in self.fields()
-        }
+        return {name: plain(getattr(self, name)) for name in self.fields()}
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.fields():
@@ -186,6 +215,11 @@ class Settings:
             )
         super().__setattr__(name, value)
 
+    def __delattr__(self, name: str) -> None:
+        if name in self.fields():
+            raise AttributeError(f"{type(self).__name__}.{name} cannot be removed")
+        super().__delattr__(name)
+
     def replace(self, **changes: Any) -> Self:
         """A copy with some parameters changed, validated like a new one."""
         return type(self)(**{**{name: getattr(self, name) for name in self.fields()}, **changes})
@@ -194,17 +228,50 @@ class Settings:
         return type(other) is type(self) and self.parameters() == other.parameters()
 
     def __hash__(self) -> int:
-        return hash((type(self), repr(self.parameters())))
+        return hash((type(self), _hashable(self.parameters())))
 
     def __repr__(self) -> str:
         given = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.fields())
         return f"{type(self).__name__}({given})"
 
 
+def _annotations(cls: type) -> dict[str, Any]:
+    """A class's own annotations, not evaluated."""
+    if sys.version_info >= (3, 14):  # they are evaluated on demand there
+        import annotationlib
+
+        return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
+    found: dict[str, Any] = vars(cls).get("__annotations__", {})
+    return found
+
+
+def _belongs_to(base: type, name: str) -> bool:
+    """Whether ``name`` is a method, a property or a class variable that ``base`` defines."""
+    if not issubclass(base, Settings):
+        return False
+    hint = _annotations(base).get(name)
+    if hint is not None:
+        return "ClassVar" in str(hint)  # else it is a parameter there too
+    defined = vars(base).get(name)
+    return callable(defined) or isinstance(defined, (classmethod, staticmethod, property))
+
+
+def _hashable(value: Any) -> Any:
+    """Equal for equal plain data: 1, 1.0 and True are, and the order of keys says nothing."""
+    if isinstance(value, dict):
+        return frozenset((key, _hashable(item)) for key, item in value.items())
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
+
+
 def convert(value: Any, hint: Any) -> Any:
     """Give ``value`` the declared type without guessing: ``"3"`` is not 3, 3 is 3.0."""
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
+    elif isinstance(value, (dict, list, tuple, set)):
+        # What is nested is not converted where the type says Any, and must not be shared. What has
+        # no copy is no plain data either, and refused as such.
+        with contextlib.suppress(TypeError):
+            value = copy.deepcopy(value)
     return msgspec.convert(value, hint, dec_hook=_custom)
 
 
@@ -214,6 +281,11 @@ def _custom(hint: type, value: Any) -> Any:
     if issubclass(hint, (SecretRef, Path)) and isinstance(value, str):
         return hint(value)
     raise TypeError(f"Expected `{hint.__name__}`, got `{type(value).__name__}`")
+
+
+def plain(value: Any) -> Any:
+    """A parameter's value as plain data. Raises ``TypeError`` if it has no such form."""
+    return msgspec.to_builtins(value, enc_hook=_plain)
 
 
 def _plain(value: Any) -> Any:
@@ -228,12 +300,38 @@ def _known(fields: dict[str, Field]) -> str:
     return f"it has: {', '.join(fields)}" if fields else "it has no parameters"
 
 
-def _explain(error: Exception, value: Any, field: Field) -> str:
+def _as_problem(error: Exception, value: Any, field: Field) -> Problem:
     text = str(error).replace("`", "").replace("Expected", "expected").replace(" - at $", " at ")
-    secret = field.type is SecretRef or "SecretRef" in str(field.type)
-    shown = "" if secret else f": {_clip(repr(value))}"
-    return f"{text}{shown}"
+    if _may_hold_secret(field):
+        return Problem(field.name, text)
+    wrong = re.match(r"Invalid enum value '?(.*?)'?(?: at .+)?$", text)
+    choices = [str(choice) for choice in _choices(field.type)]
+    if wrong is None or not choices:
+        return Problem(field.name, f"{text}: {clip(repr(value))}")
+    listed = ", ".join(map(repr, choices))
+    said = f"expected one of {listed}, found {clip(repr(value))}"
+    return Problem(field.name, said, nearest(wrong[1], choices))
 
 
-def _clip(text: str, size: int = 60) -> str:
+def _choices(hint: Any) -> list[Any]:
+    """The values among which a type lets one choose, wherever in it."""
+    if typing.get_origin(hint) is typing.Literal:
+        return list(typing.get_args(hint))
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return [member.value for member in hint]
+    return [choice for part in typing.get_args(hint) for choice in _choices(part)]
+
+
+def _may_hold_secret(field: Field) -> bool:
+    try:
+        # A SecretRef may also be a part of what the parameter holds.
+        parts = repr(msgspec.inspect.type_info(field.type))
+    except TypeError:  # a type that cannot be a parameter's
+        return True
+    return sounds_secret(field.name) or SecretRef.__name__ in parts
+
+
+def clip(value: Any, size: int = 60) -> str:
+    """A value as a message shows it: on one line, and not longer than that."""
+    text = value if isinstance(value, str) and value.isprintable() else repr(value)
     return text if len(text) <= size else text[: size - 1] + "…"

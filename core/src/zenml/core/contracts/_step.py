@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import logging
 import typing
@@ -13,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, overload
 from zenml.core._canonical import check_plain
 from zenml.core.contracts._artifact import Files
 from zenml.core.contracts._backend import Backend, BackendKind
-from zenml.core.contracts._settings import Settings, convert, nearest
+from zenml.core.contracts._settings import Settings, convert, nearest, plain
 from zenml.core.contracts._units import UnitFunction
 from zenml.core.errors import ConfigurationError, Problem
 
@@ -185,6 +186,7 @@ class FunctionStep(Step):
         # Not Settings.__init__: the fields are the function's own, checked against its signature.
         self._definition = definition
         self._arguments = definition.check(arguments)
+        self._plain = plain(self._arguments)
         self.kind = definition.kind  # type: ignore[misc]
         self.outputs = definition.outputs  # type: ignore[misc]
 
@@ -193,7 +195,7 @@ class FunctionStep(Step):
         return self._definition.name
 
     def parameters(self) -> dict[str, Any]:
-        return dict(self._arguments)
+        return copy.deepcopy(self._plain)
 
     def replace(self, **changes: Any) -> FunctionStep:
         return FunctionStep(self._definition, {**self._arguments, **changes})
@@ -223,6 +225,11 @@ class StepFunction:
     def __init__(
         self, function: Callable[..., Any], kind: BackendKind, outputs: Sequence[str]
     ) -> None:
+        if isinstance(outputs, str):  # a sequence of its letters otherwise
+            problem = Problem(
+                "outputs", f"expected several names, found {outputs!r}", f"outputs=[{outputs!r}]"
+            )
+            raise ConfigurationError(f"step {function.__name__} cannot be made", [problem])
         self.function = function
         self.kind = kind
         self.outputs = tuple(outputs)
@@ -234,6 +241,9 @@ class StepFunction:
 
     def __call__(self, **parameters: Any) -> FunctionStep:
         return FunctionStep(self, parameters)
+
+    def __deepcopy__(self, _: Any) -> Self:
+        return self  # as a function is, and a class
 
     def check(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Validate parameters against the function's signature and annotations."""
@@ -254,7 +264,10 @@ class StepFunction:
                 text = str(error).replace("`", "").replace("Expected", "expected")
                 problems.append(Problem(name, f"{text}: {value!r}"))
                 continue
-            unfit = check_plain(values[name], name)
+            try:
+                unfit = check_plain(plain(values[name]), name)
+            except TypeError as error:
+                unfit = str(error)
             if unfit:
                 problems.append(
                     Problem(name, unfit, "pass plain data, or the output of another step as input")

@@ -14,7 +14,8 @@ from zenml.core.errors import StoreError
 
 __all__ = ["ArtifactStore", "StoredObject", "check_key", "safe_segment"]
 
-_KEY = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*")
+#: No segment begins with a dot: ``..`` leads outside, and hidden names are the store's own.
+_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 
 
 def check_key(key: str) -> str:
@@ -46,9 +47,9 @@ class StoredObject(NamedTuple):
 class ArtifactStore(ABC):
     """Where artifacts, plans, code and run logs live: a flat map from keys to immutable bytes.
 
-    Keys are relative, made of ``[A-Za-z0-9._-]`` segments joined by ``/``. Every write is atomic: a
-    reader sees the whole object or none. Implementations raise ``StoreError`` subclasses only.
-    Instances are shared between threads.
+    Keys are relative, made of ``[A-Za-z0-9._-]`` segments joined by ``/``, none of which begins
+    with a dot. Every write is atomic: a reader sees the whole object or none. Implementations raise
+    ``StoreError`` subclasses only. Instances are shared between threads.
     """
 
     #: URL scheme that this class serves, such as ``file`` or ``gs``.

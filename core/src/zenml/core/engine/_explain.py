@@ -9,7 +9,7 @@ from zenml.core._canonical import canonical
 from zenml.core.engine._keys import Inputs, components
 from zenml.core.engine._records import StepRecord
 from zenml.core.engine._steps import StepRunner
-from zenml.core.errors import StoreUnavailableError, ZenMLError
+from zenml.core.errors import StoreUnavailableError
 from zenml.core.plan._model import Plan, PlannedStep
 from zenml.core.plan._sources import closure_difference
 
@@ -83,8 +83,9 @@ def preview(
         except StoreUnavailableError:
             yield StepPreview(name, backend, "run", "there is no artifact store yet")
             continue
-        except ZenMLError as error:
-            yield StepPreview(name, backend, "run", f"cannot be looked up: {error.message}")
+        except Exception as error:  # noqa: BLE001 - a step's own fingerprint() may raise anything
+            said = getattr(error, "message", f"{type(error).__name__}: {error}")
+            yield StepPreview(name, backend, "run", f"cannot be looked up: {said}")
             continue
         if record is not None:
             known.update({f"{name}.{output}": d for output, d in record.outputs.items()})

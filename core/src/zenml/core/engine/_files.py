@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import socket
 import tempfile
 import threading
 from pathlib import Path
@@ -13,12 +14,13 @@ from typing import TYPE_CHECKING, BinaryIO
 from zenml.core._canonical import sha256
 from zenml.core.contracts._artifact import Blob
 from zenml.core.contracts._store import ArtifactStore
-from zenml.core.errors import IntegrityError
+from zenml.core.engine._records import process_lives
+from zenml.core.errors import IntegrityError, ObjectNotFoundError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["StoreFiles"]
+__all__ = ["StoreFiles", "scratch_is_in_use"]
 
 _CHUNK = 1 << 20
 
@@ -40,22 +42,31 @@ class StoreFiles:
         with self._lock:
             if self._scratch is None:
                 near = getattr(self._store, "drafts_folder", None)
-                folder = near() if near is not None and near().is_dir() else None
-                self._scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=folder))
+                try:
+                    folder = near() if near is not None and near().is_dir() else None
+                    self._scratch = Path(tempfile.mkdtemp(prefix=_scratch_prefix(), dir=folder))
+                except OSError:
+                    # The store cannot be written, and says so better when it is: until then, the
+                    # system's own folder does, which is also all that reading needs.
+                    self._scratch = Path(tempfile.mkdtemp(prefix=_scratch_prefix()))
             return self._scratch
 
     def put(self, path: Path) -> Blob:
         """Move a file into the store under the digest of its bytes."""
         with open(path, "rb") as file:
             blob = Blob(_hash(file), os.fstat(file.fileno()).st_size)
-        if not self._store.exists(blob.key):
+        # Where the store is a folder, moving is free, and mends bytes that may be damaged.
+        if self._store.local_path(blob.key) is not None or not self._store.exists(blob.key):
             self._store.upload(blob.key, path)
         return blob
 
     def put_bytes(self, data: bytes) -> Blob:
         """Store some bytes under their digest."""
         blob = Blob(sha256(data), len(data))
-        self._store.write_if_absent(blob.key, data)
+        if self._store.local_path(blob.key) is not None:
+            self._store.write(blob.key, data)  # as in put()
+        else:
+            self._store.write_if_absent(blob.key, data)
         return blob
 
     def fetch(self, blob: Blob) -> Path:
@@ -65,8 +76,11 @@ class StoreFiles:
             path = self.scratch / f"blob-{blob.digest}"
             if not path.exists():
                 draft = path.with_name(f"{path.name}.{threading.get_ident()}.tmp")
-                with self._store.open(blob.key) as source, open(draft, "wb") as target:
-                    shutil.copyfileobj(source, target, _CHUNK)
+                try:
+                    with self._store.open(blob.key) as source, open(draft, "wb") as target:
+                        shutil.copyfileobj(source, target, _CHUNK)
+                except ObjectNotFoundError as error:
+                    raise self._damaged("stored bytes are missing", blob) from error
                 os.replace(draft, path)
         self._check(path, blob)
         return path
@@ -79,13 +93,17 @@ class StoreFiles:
         with open(path, "rb") as file:
             found = _hash(file)
         if found != blob.digest:
-            raise IntegrityError(
-                f"stored bytes are damaged: expected digest {blob.digest[:12]}, found {found[:12]}",
-                where=f"{blob.key} in {self._store.url}",
-                remedy="find what holds it with 'zenml artifact list', remove that with "
-                "'zenml artifact rm DIGEST' and run again",
-            )
+            what = f"stored bytes are damaged: expected {blob.digest[:12]}, found {found[:12]}"
+            raise self._damaged(what, blob)
         _checked[str(path)] = stamp
+
+    def _damaged(self, what: str, blob: Blob) -> IntegrityError:
+        return IntegrityError(
+            what,
+            where=f"{blob.key} in {self._store.url}",
+            remedy="find what holds it with 'zenml artifact list', remove that with "
+            "'zenml artifact rm DIGEST' and run again",
+        )
 
     def close(self) -> None:
         """Remove the scratch folder."""
@@ -99,6 +117,20 @@ class StoreFiles:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _scratch_prefix() -> str:
+    return f"scratch-{sha256(socket.gethostname().encode())[:8]}-{os.getpid()}-"
+
+
+def scratch_is_in_use(name: str) -> bool:
+    """Whether a scratch folder of that name belongs to a living process of this machine."""
+    prefix, _, rest = name.partition("-")
+    host, _, rest = rest.partition("-")
+    pid = rest.partition("-")[0]
+    if prefix != "scratch" or host != _scratch_prefix().split("-")[1] or not pid.isdigit():
+        return False
+    return process_lives(int(pid))
 
 
 def _hash(file: BinaryIO) -> str:

@@ -15,9 +15,10 @@ import msgspec
 
 from zenml.core._canonical import from_json
 from zenml.core.contracts._store import ArtifactStore, StoredObject
+from zenml.core.engine._files import scratch_is_in_use
 from zenml.core.engine._keys import CacheRecord
 from zenml.core.engine._records import read_outcome, read_started, status_of
-from zenml.core.errors import ObjectNotFoundError, StoreError
+from zenml.core.errors import IntegrityError, ObjectNotFoundError, StoreError
 
 __all__ = ["Garbage", "collect", "find_garbage"]
 
@@ -54,7 +55,9 @@ def find_garbage(
     young = moment - grace
     near = getattr(store, "stale_drafts", None)
     for path in near(time.time() - grace.total_seconds()) if near else ():
-        yield Garbage(str(path), _size(path), "draft of a process that was killed")
+        # A step may leave its scratch folder alone for hours and still need what is in it.
+        if not scratch_is_in_use(path.name):
+            yield Garbage(str(path), _size(path), "draft of a process that was killed")
 
     dropped: set[str] = set()
     kept_results: set[str] = set()
@@ -109,9 +112,10 @@ def collect(store: ArtifactStore, garbage: list[Garbage]) -> int:
     for item in sorted(garbage, key=lambda item: order.get(item.key.split("/")[0], 5)):
         if os.path.isabs(item.key):
             path = Path(item.key)
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(
-                missing_ok=True
-            )
+            if _is_folder(path):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
         else:
             store.delete(item.key)
         freed += item.size
@@ -134,7 +138,7 @@ def _by_run(store: ArtifactStore) -> Iterator[tuple[str, list[StoredObject]]]:
 def _ended_before(store: ArtifactStore, run_id: str, moment: datetime) -> bool:
     try:
         started = read_started(store, run_id)
-    except ObjectNotFoundError:
+    except (ObjectNotFoundError, IntegrityError):
         return False
     if status_of(store, started, read_outcome(store, run_id)) == "running":
         return False
@@ -145,20 +149,23 @@ def _results_of(store: ArtifactStore, objects: list[StoredObject]) -> set[str]:
     results: set[str] = set()
     for found in objects:
         if "/log/" in found.key:
-            for event in from_json(store.read(found.key)):
-                results |= set(event.get("outputs", {}).values())
+            with contextlib.suppress(ValueError, ObjectNotFoundError):
+                for event in from_json(store.read(found.key)):
+                    results |= set(event.get("outputs", {}).values())
     return results
 
 
 def _committed(store: ArtifactStore) -> Iterator[str]:
     for found in store.list("commits/"):
-        yield from from_json(store.read(found.key))["outputs"].values()
+        yield found.key.split(".")[-2]  # also says it, and cannot be damaged
+        with contextlib.suppress(ValueError, ObjectNotFoundError):
+            yield from from_json(store.read(found.key))["outputs"].values()
 
 
 def _decode(store: ArtifactStore, key: str) -> CacheRecord | None:
     try:
         return msgspec.json.decode(store.read(key), type=CacheRecord)
-    except (msgspec.DecodeError, StoreError):
+    except (ValueError, StoreError):
         return None
 
 
@@ -190,6 +197,11 @@ def _digests(value: object) -> Iterator[str]:
 
 
 def _size(path: Path) -> int:
-    if path.is_file():
-        return path.stat().st_size
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    if not _is_folder(path):
+        return path.lstat().st_size
+    return sum(file.lstat().st_size for file in path.rglob("*"))
+
+
+def _is_folder(path: Path) -> bool:
+    # What a link leads to is not the store's, and stays.
+    return path.is_dir() and not path.is_symlink()

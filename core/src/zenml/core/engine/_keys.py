@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -14,6 +15,8 @@ from zenml.core.plan._model import PlannedStep
 __all__ = ["CacheRecord", "cache_key", "read_record", "write_record"]
 
 Inputs = dict[str, str | list[str]]
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class CacheRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +31,11 @@ class CacheRecord(msgspec.Struct, frozen=True, kw_only=True):
     outputs: dict[str, str]
     run: str
     step: str
+
+    def __post_init__(self) -> None:
+        # Looked for in the store under these names, so they must be what they say.
+        if not all(_DIGEST.fullmatch(digest) for digest in self.outputs.values()):
+            raise ValueError("an output is not the digest of an artifact")
 
 
 def components(planned: PlannedStep, inputs: Inputs, fingerprint: Any) -> dict[str, Any]:
@@ -60,7 +68,7 @@ def read_record(store: ArtifactStore, key: str) -> CacheRecord | None:
     """The commit under a key; None if there is none that can be read."""
     try:
         return msgspec.json.decode(store.read(f"cache/{key}.json"), type=CacheRecord)
-    except (ObjectNotFoundError, msgspec.DecodeError):
+    except (ObjectNotFoundError, ValueError):
         return None  # unreadable is the same as absent: the step is done again
 
 

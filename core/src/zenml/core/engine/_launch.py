@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sqlite3
 import sys
 from contextlib import nullcontext
 from typing import Any
 
 from zenml.core._backends import make_backend
+from zenml.core.contracts._job import JobBackend
 from zenml.core.contracts._store import ArtifactStore
 from zenml.core.engine._run import Run
 from zenml.core.engine._session import Session
-from zenml.core.errors import StoreError
+from zenml.core.errors import ConfigurationError, Problem, StoreError
 from zenml.core.plan._model import Plan
 from zenml.core.plugins._registry import Registry
 
@@ -25,6 +25,7 @@ def launch(
     store: ArtifactStore,
     index: Any = None,
     progress: bool | None = None,
+    detach: bool = False,
 ) -> Run:
     """Run a plan and wait for its end; returns the finished run.
 
@@ -34,8 +35,10 @@ def launch(
         store: Where results go.
         index: A metadata store that learns of the run, if any.
         progress: Whether to show how the steps stand; by default if standard error is a terminal.
+        detach: Start the run and do not wait; only an orchestrator that uses jobs can.
 
     Raises:
+        ConfigurationError: the run cannot be detached.
         RunError: a step failed, or the run was cancelled.
         StoreError: the store failed.
     """
@@ -48,10 +51,21 @@ def launch(
     else:
         display = nullcontext()
     session = Session(plan, store, registry, observers=[display] if show else [])
-    session.register()
+    remote = isinstance(orchestrator, JobBackend)
+    if detach and not remote:
+        problem = Problem(
+            "detach",
+            f"orchestrator '{plan.orchestrator.type}' runs the plan in this process",
+            "choose an orchestrator that runs it elsewhere, such as 'subprocess'",
+        )
+        raise ConfigurationError("the run cannot be detached", [problem])
+    session.register(remote=remote)
     try:
         with display:
-            orchestrator.run(session)
+            if detach:
+                session.job(orchestrator).start()
+            else:
+                orchestrator.run(session)
     finally:
         if index is not None:
             _learn(index, store, session.run_id)
@@ -62,6 +76,6 @@ def _learn(index: Any, store: ArtifactStore, run_id: str) -> None:
     """Enter the run into the index, which can be rebuilt at any time and so never fails a run."""
     try:
         index.ingest(store, run_id)
-    except (sqlite3.Error, OSError, StoreError) as error:
+    except StoreError as error:
         print(f"the index does not know run {run_id} yet: {error}", file=sys.stderr)
         print("  what to do: zenml repo reindex", file=sys.stderr)

@@ -2,10 +2,10 @@
 
 ::
 
-    runs/<run id>/run.json            who started what, before anything runs
-    runs/<run id>/log/00000001.json   events, in batches
-    runs/<run id>/alive.json          a heartbeat while the engine works
-    runs/<run id>/outcome.json        how it ended; written once
+    runs/<run id>/run.json                 who started what, before anything runs
+    runs/<run id>/log/0001-00000001.json   events, in batches, by attempt
+    runs/<run id>/alive.json               a heartbeat while the engine works
+    runs/<run id>/outcome.json             how it ended; written once
 
 A run without an outcome is running while its heartbeat is fresh, and lost after that; it is never
 taken for a success.
@@ -13,6 +13,7 @@ taken for a success.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
@@ -26,10 +27,14 @@ from typing import Any, Literal
 import msgspec
 
 from zenml.core._canonical import canonical
+from zenml.core._clock import now
+from zenml.core.contracts._job import Cause, Failure
 from zenml.core.contracts._store import ArtifactStore
-from zenml.core.errors import ObjectNotFoundError, StoreError
+from zenml.core.errors import IntegrityError, ObjectNotFoundError, StoreError
+from zenml.core.plan._model import Plan
 
 __all__ = [
+    "Cause",
     "Failure",
     "Outcome",
     "RunLog",
@@ -38,8 +43,11 @@ __all__ = [
     "StepRecord",
     "StepStatus",
     "new_run_id",
+    "now",
+    "process_lives",
     "read_events",
     "read_outcome",
+    "read_plan",
     "read_started",
     "run_ids",
     "status_of",
@@ -47,40 +55,11 @@ __all__ = [
 
 StepStatus = Literal["running", "succeeded", "cached", "failed", "cancelled", "skipped"]
 RunStatus = Literal["running", "succeeded", "failed", "cancelled", "lost"]
-Cause = Literal[
-    "USER_ERROR",
-    "OOM",
-    "PREEMPTED",
-    "EVICTED",
-    "IMAGE",
-    "UNSCHEDULABLE",
-    "CONFIG",
-    "TIMEOUT",
-    "CANCELLED",
-    "LOST",
-    "INFRA",
-]
 
 #: Seconds between heartbeats, and the age at which a run without one is lost. The clocks of two
 #: machines may differ by less than their difference.
 HEARTBEAT = 15.0
 LOST_AFTER = 120.0
-
-
-class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Why something failed.
-
-    Attributes:
-        cause: The typed cause.
-        type: The exception's class.
-        message: What it says.
-        traceback: The user's own frames, as text.
-    """
-
-    cause: Cause
-    type: str
-    message: str
-    traceback: str = ""
 
 
 class RunStarted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -94,6 +73,7 @@ class RunStarted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         started: When, in UTC, ISO 8601.
         host: The machine that started it.
         pid: The process that started it.
+        remote: Whether the plan runs in a job, which outlives that process.
     """
 
     run: str
@@ -103,6 +83,7 @@ class RunStarted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     started: str
     host: str
     pid: int
+    remote: bool = False
 
 
 class StepRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -151,11 +132,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     failure: Failure | None = None
 
 
-def now() -> str:
-    """The time in UTC, ISO 8601 with microseconds."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
 def new_run_id() -> str:
     """A durable id; ids sort by the time at which they were made (microseconds, UTC)."""
     stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S-%f")
@@ -172,8 +148,9 @@ class RunLog:
     #: A batch is written when it holds this many events, or is this old in seconds.
     _BATCH, _AGE = 512, 1.0
 
-    def __init__(self, store: ArtifactStore, run_id: str) -> None:
+    def __init__(self, store: ArtifactStore, run_id: str, attempt: int = 1) -> None:
         self._store = store
+        self._attempt = attempt
         self._prefix = f"runs/{run_id}"
         self._lock = threading.Lock()
         self._events: list[StepRecord] = []
@@ -205,7 +182,10 @@ class RunLog:
         if not self._events:
             return
         self._batches += 1
-        self._store.write(f"{self._prefix}/log/{self._batches:08d}.json", canonical(self._events))
+        self._store.write(
+            f"{self._prefix}/log/{self._attempt:04d}-{self._batches:08d}.json",
+            canonical(self._events),
+        )
         self._events = []
 
     def start_pulse(self) -> None:
@@ -248,23 +228,50 @@ def run_ids(store: ArtifactStore, *, after: str | None = None) -> Iterator[str]:
 
 
 def read_started(store: ArtifactStore, run_id: str) -> RunStarted:
-    """Read ``run.json``. Raises ``ObjectNotFoundError``."""
-    return msgspec.json.decode(store.read(f"runs/{run_id}/run.json"), type=RunStarted)
+    """Read ``run.json``. Raises ``ObjectNotFoundError``, or ``IntegrityError`` if it is damaged."""
+    key = f"runs/{run_id}/run.json"
+    try:
+        return msgspec.json.decode(store.read(key), type=RunStarted)
+    except ValueError as error:
+        raise IntegrityError(
+            f"the record of run {run_id} is damaged: {error}",
+            where=f"{key} in {store.url}",
+            remedy="run the pipeline again: finished steps are kept",
+        ) from error
+
+
+def read_plan(store: ArtifactStore, digest: str) -> Plan:
+    """Read a plan back. Raises ``ObjectNotFoundError``, or ``IntegrityError`` if it is damaged."""
+    key = f"plans/{digest}.json"
+    data = store.read(key)
+    with contextlib.suppress(ValueError):
+        plan = msgspec.json.decode(data, type=Plan)
+        if plan.digest == digest:
+            return plan
+    raise IntegrityError(
+        "a stored plan is damaged: it is not what its digest says",
+        where=f"{key} in {store.url}",
+        remedy="run the pipeline again: that stores its plan anew, and finished steps are kept",
+    )
 
 
 def read_events(store: ArtifactStore, run_id: str) -> list[StepRecord]:
-    """Every event of a run, in order."""
+    """Every event of a run, in order.
+
+    A damaged batch is left out: no result depends on the log, a step's commit is its cache record.
+    """
     events: list[StepRecord] = []
     for found in store.list(f"runs/{run_id}/log/"):
-        events += msgspec.json.decode(store.read(found.key), type=list[StepRecord])
+        with contextlib.suppress(ValueError):
+            events += msgspec.json.decode(store.read(found.key), type=list[StepRecord])
     return events
 
 
 def read_outcome(store: ArtifactStore, run_id: str) -> Outcome | None:
-    """How a run ended; None if nobody wrote that down."""
+    """How a run ended; None if nobody wrote that down, or nobody can read it any more."""
     try:
         return msgspec.json.decode(store.read(f"runs/{run_id}/outcome.json"), type=Outcome)
-    except ObjectNotFoundError:
+    except (ObjectNotFoundError, ValueError):
         return None
 
 
@@ -272,22 +279,26 @@ def status_of(store: ArtifactStore, started: RunStarted, outcome: Outcome | None
     """How a run stands: its outcome, else running or lost by its signs of life."""
     if outcome is not None:
         return outcome.status
-    if started.host == socket.gethostname() and not _process_lives(started.pid):
+    here = started.host == socket.gethostname() and not started.remote
+    if here and not process_lives(started.pid):
         return "lost"
-    newest = 0.0
-    for name in ("alive.json", "run.json"):
-        for found in store.list(f"runs/{started.run}/{name}"):
-            newest = max(newest, found.modified.timestamp())
+    # Whatever is written about a run is a sign of its life.
+    signs = (found.modified.timestamp() for found in store.list(f"runs/{started.run}/"))
+    newest = max(signs, default=0.0)
     return "running" if time.time() - newest < LOST_AFTER else "lost"
 
 
-def _process_lives(pid: int) -> bool:
+def process_lives(pid: int) -> bool:
+    """Whether this machine has a process of that id; in doubt, it has."""
     if sys.platform == "win32":
         return True  # os.kill(pid, 0) ends a process there; the heartbeat decides instead
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except OSError:
         return True
+    with contextlib.suppress(OSError, IndexError), open(f"/proc/{pid}/stat") as file:
+        # Ended, and its parent has not looked: in a container without an init, nobody ever may.
+        return file.read().rpartition(")")[2].split()[0] not in ("Z", "X")
     return True

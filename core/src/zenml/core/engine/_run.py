@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from typing import Any
 
 from zenml.core.contracts._artifact import Artifact
@@ -15,6 +16,7 @@ from zenml.core.engine._records import (
     StepRecord,
     read_events,
     read_outcome,
+    read_plan,
     read_started,
     status_of,
 )
@@ -64,9 +66,7 @@ class Run:
     @property
     def plan(self) -> Plan:
         """The plan that it executes."""
-        import msgspec
-
-        return msgspec.json.decode(self.store.read(f"plans/{self.started.plan}.json"), type=Plan)
+        return read_plan(self.store, self.started.plan)
 
     @property
     def steps(self) -> dict[str, StepRecord]:
@@ -92,6 +92,8 @@ class Run:
         """The value that a step made; see ``artifact``."""
         if self._files is None:
             self._files = StoreFiles(self.store)
+            # A loaded value may be a path into it, so it lasts as long as the process.
+            atexit.register(self._files.close)
         return load_value(self.artifact(reference), self._files, get_registry())
 
     def _digest(self, reference: str) -> str:

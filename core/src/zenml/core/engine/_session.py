@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import socket
@@ -11,7 +12,9 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from zenml.core.contracts._job import JobBackend
 from zenml.core.contracts._store import ArtifactStore
+from zenml.core.engine._as_job import job_of_run, see_plan_through
 from zenml.core.engine._keys import Inputs
 from zenml.core.engine._records import (
     Outcome,
@@ -30,8 +33,8 @@ from zenml.core.errors import (
     StoreError,
     ZenMLError,
 )
+from zenml.core.jobs import JobRun
 from zenml.core.plan._model import INPUT, Plan, PlannedStep
-from zenml.core.plan._sources import roots_of
 from zenml.core.plugins._registry import Registry
 
 __all__ = ["Observer", "Session"]
@@ -50,6 +53,7 @@ class Session:
         registry: Registry,
         *,
         run_id: str | None = None,
+        attempt: int = 1,
         observers: Sequence[Observer] = (),
     ) -> None:
         self.plan = plan
@@ -58,7 +62,7 @@ class Session:
         self.run_id = run_id or new_run_id()
         self.observers = observers
         self.cancel = threading.Event()
-        self._log = RunLog(store, self.run_id)
+        self._log = RunLog(store, self.run_id, attempt)
 
     @property
     def plan_digest(self) -> str:
@@ -68,10 +72,18 @@ class Session:
     def store_url(self) -> str:
         return self.store.url
 
-    def register(self) -> None:
-        """Write down the plan and that a run of it begins. Nothing has run before this."""
+    def register(self, *, remote: bool = False) -> None:
+        """Write down the plan and that a run of it begins. Nothing has run before this.
+
+        Args:
+            remote: Whether a job will run it, which outlives this process.
+        """
         self.store.prepare()
-        self.store.write_if_absent(f"plans/{self.plan.digest}.json", self.plan.encoded)
+        key = f"plans/{self.plan.digest}.json"
+        written = self.store.write_if_absent(key, self.plan.encoded)
+        # What is there may be damaged, or hold the same steps in another order.
+        if not written and self.store.read(key) != self.plan.encoded:
+            self.store.write(key, self.plan.encoded)
         self._log.begin(
             RunStarted(
                 run=self.run_id,
@@ -81,6 +93,7 @@ class Session:
                 started=now(),
                 host=socket.gethostname(),
                 pid=os.getpid(),
+                remote=remote,
             )
         )
 
@@ -107,6 +120,27 @@ class Session:
         if error is not None:
             raise error
 
+    def execute_as_job(self, backend: JobBackend) -> None:
+        """Have a job execute the plan. See ``PlanWork``."""
+        try:
+            job = self.job(backend)
+        except ZenMLError as error:
+            self._finish(Counter(), error, time.perf_counter())
+            raise
+        see_plan_through(job)
+
+    def job(self, backend: JobBackend) -> JobRun:
+        """The job that would execute the plan."""
+        return job_of_run(
+            self.plan,
+            self.store,
+            self.registry,
+            self.run_id,
+            backend,
+            self.observers,
+            self.cancel.is_set,
+        )
+
     def _finish(self, counts: Counter[str], error: BaseException | None, begun: float) -> None:
         status: RunStatus = "succeeded"
         if isinstance(error, (RunCancelledError, KeyboardInterrupt)):
@@ -114,12 +148,13 @@ class Session:
         elif error is not None:
             status = "failed"
         root = error.__cause__ if isinstance(error, StepFailedError) and error.__cause__ else error
+        failure = failure_of(root) if root is not None else None
         outcome = Outcome(
             status=status,
             finished=now(),
             seconds=elapsed(begun),
             counts=dict(sorted(counts.items())),
-            failure=failure_of(root) if root is not None else None,
+            failure=failure,
         )
         try:
             self._log.finish(outcome)
@@ -131,14 +166,16 @@ class Session:
             "zenml_run_finished",
             run_id=self.run_id,
             status=status,
-            error=str(root) if root is not None else None,
+            error=failure.message if failure is not None else None,
         )
 
     def tell(self, record: StepRecord) -> None:
         """Record an event and pass it on."""
         self._log.append(record)
         for observer in self.observers:
-            observer(record)
+            # Whoever read the display may have gone; the run goes on.
+            with contextlib.suppress(OSError):
+                observer(record)
         if record.status != "running":
             self.registry.announce(
                 "zenml_step_finished",
@@ -159,10 +196,10 @@ class _Execution:
         self.steps = session.plan.steps
         self.counts: Counter[str] = Counter()
         self.runner = StepRunner(
+            plan=session.plan,
             run_id=session.run_id,
             store=session.store,
             registry=session.registry,
-            roots=roots_of(session.plan),
             cancel=session.cancel,
         )
         self._outputs: dict[str, str] = {}
@@ -319,7 +356,7 @@ class _Execution:
             self._error = error
             return
         failure = failure_of(error)
-        said = error.message if isinstance(error, ZenMLError) else str(error)
+        said = error.message if isinstance(error, ZenMLError) else failure.message
         where = f" ({error.where})" if isinstance(error, ZenMLError) and error.where else ""
         listed = str(error).partition("\n")[2] if hasattr(error, "problems") else ""
         failed = StepFailedError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
@@ -11,12 +12,14 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from zenml.core._backends import make_backend
-from zenml.core._canonical import canonical
+from zenml.core._canonical import canonical, check_plain, from_json
 from zenml.core.contracts._artifact import Files
 from zenml.core.contracts._backend import BackendConfig, ProcessingBackend, TrainingBackend
+from zenml.core.contracts._job import JobBackend
 from zenml.core.contracts._step import Step
 from zenml.core.contracts._store import ArtifactStore
 from zenml.core.contracts._units import MapContext, Unit, UnitFunction
+from zenml.core.engine._as_job import step_request, wait_for
 from zenml.core.engine._files import StoreFiles
 from zenml.core.engine._keys import (
     CacheRecord,
@@ -25,7 +28,7 @@ from zenml.core.engine._keys import (
     read_record,
     write_record,
 )
-from zenml.core.engine._records import Cause, Failure
+from zenml.core.engine._records import Cause, Failure, now
 from zenml.core.engine._units import finished_units
 from zenml.core.engine._values import (
     artifact_key,
@@ -35,12 +38,17 @@ from zenml.core.engine._values import (
     write_artifact,
 )
 from zenml.core.errors import RunCancelledError, RunError, StoreError, ZenMLError
-from zenml.core.plan._model import PlannedStep
-from zenml.core.plan._sources import make_step
+from zenml.core.plan._model import Plan, PlannedStep
+from zenml.core.plan._sources import make_step, roots_of
 from zenml.core.plugins._registry import Registry
 from zenml.core.sources import reference
 
 __all__ = ["StepResult", "StepRunner", "failure_of"]
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+#: Characters of a message or a traceback that a record keeps.
+_LONGEST = 20_000
 
 _CORE_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -67,16 +75,17 @@ class StepRunner:
     def __init__(
         self,
         *,
+        plan: Plan,
         run_id: str,
         store: ArtifactStore,
         registry: Registry,
-        roots: tuple[str, ...],
         cancel: threading.Event,
     ) -> None:
+        self.plan = plan
         self.run_id = run_id
         self.store = store
         self.registry = registry
-        self.roots = roots
+        self.roots = roots_of(plan)
         self.cancel = cancel
         self._lock = threading.Lock()
         self._backends: dict[tuple[str, bytes], Any] = {}
@@ -85,7 +94,7 @@ class StepRunner:
         """The step's key, its commit if there is a usable one, and its fingerprint."""
         fingerprint = make_step(planned, self.roots).fingerprint() if planned.external else None
         key = cache_key(planned, inputs, fingerprint, self.run_id)
-        return key, usable_record(self.store, key), fingerprint
+        return key, usable_record(self.store, key, planned), fingerprint
 
     def run(
         self,
@@ -106,7 +115,7 @@ class StepRunner:
             backend.train(work)
         else:
             work.execute_here()
-        record = work.record or usable_record(self.store, key)
+        record = work.record or usable_record(self.store, key, planned)
         if record is None:
             raise RunError(
                 f"backend '{planned.backend.type}' returned and the step has no result",
@@ -114,6 +123,12 @@ class StepRunner:
                 remedy="report it to the authors of the backend",
             )
         return StepResult(key, record, False, fingerprint)
+
+    def execute(self, name: str, inputs: Inputs, key: str) -> None:
+        """Do the work of a step whose key and inputs another engine has settled, and commit it."""
+        planned = self.plan.steps[name]
+        if usable_record(self.store, key, planned) is None:
+            _Work(self, name, planned, inputs, key).execute_here()
 
     def backend(self, planned: PlannedStep) -> Any:
         """The step's backend, made once per run."""
@@ -137,12 +152,19 @@ class StepRunner:
         return load_value(read_artifact(digest, self.store), files, self.registry)
 
 
-def usable_record(store: ArtifactStore, key: str) -> CacheRecord | None:
-    """The commit under a key, if every artifact that it names is still there."""
+def usable_record(store: ArtifactStore, key: str, planned: PlannedStep) -> CacheRecord | None:
+    """The commit under a key, if every artifact that it must name is still there."""
     record = read_record(store, key)
-    if record and all(store.exists(artifact_key(digest)) for digest in record.outputs.values()):
+    if record is None or record.outputs.keys() != set(planned.outputs):
+        return None
+    if all(store.exists(artifact_key(digest)) for digest in record.outputs.values()):
         return record
     return None
+
+
+def is_stale(store: ArtifactStore, key: str, planned: PlannedStep) -> bool:
+    """Whether there is a commit under a key that is of no use: its artifacts were removed."""
+    return read_record(store, key) is not None and usable_record(store, key, planned) is None
 
 
 class _Work:
@@ -164,33 +186,70 @@ class _Work:
 
     def execute_here(self) -> None:
         runner = self.runner
-        step = make_step(self.planned, runner.roots)
         with StoreFiles(runner.store) as files:
-            context = _Context(self, files)
-            outputs = step.call(runner.load_inputs(step, self._inputs, files), context)
-            if runner.cancel.is_set():
-                raise RunCancelledError("the run was cancelled", where=f"step '{self.step}'")
-            digests = {}
-            for name, value in outputs.items():
-                try:
-                    artifact = save_value(value, files, runner.registry)
-                except ZenMLError as error:
-                    error.where = error.where or f"output '{name}' of step '{self.step}'"
-                    raise
-                digests[name] = write_artifact(artifact, runner.store)
+            try:
+                digests = self._make_outputs(files)
+            except Exception as error:
+                if not isinstance(error, (StoreError, RunCancelledError)):
+                    self._probe_store()
+                raise
         record = CacheRecord(outputs=digests, run=runner.run_id, step=self.step)
-        stale = read_record(runner.store, self.key) is not None and not usable_record(
-            runner.store, self.key
-        )
+        stale = is_stale(runner.store, self.key, self.planned)
         self.record = write_record(runner.store, self.key, record, replace=stale)
+
+    def _make_outputs(self, files: StoreFiles) -> dict[str, str]:
+        """Run the step and store what it returns; output name to artifact digest."""
+        runner = self.runner
+        step = make_step(self.planned, runner.roots)
+        inputs = runner.load_inputs(step, self._inputs, files)
+        outputs = step.call(inputs, _Context(self, files))
+        if runner.cancel.is_set():
+            raise RunCancelledError("the run was cancelled", where=f"step '{self.step}'")
+        digests = {}
+        for name, value in outputs.items():
+            try:
+                artifact = save_value(value, files, runner.registry)
+            except ZenMLError as error:
+                error.where = error.where or f"output '{name}' of step '{self.step}'"
+                raise
+            digests[name] = write_artifact(artifact, runner.store)
+        return digests
+
+    def _probe_store(self) -> None:
+        """Raise ``StoreError`` if the store is broken.
+
+        Scratch files are on its disk, so a step may meet what ails it first, and be blameless.
+        """
+        self.runner.store.write(f"runs/{self.run_id}/alive.json", canonical({"at": now()}))
+
+    def execute_as_job(self, backend: JobBackend) -> None:
+        runner = self.runner
+        request = step_request(
+            runner.plan,
+            runner.store,
+            runner.registry,
+            runner.run_id,
+            backend,
+            self.step,
+            self._inputs,
+            self.key,
+        )
+        wait_for(backend, runner.store, request, runner.cancel.is_set)
 
     def map(self, function: UnitFunction, payloads: Iterable[Any], files: StoreFiles) -> list[Any]:
         """See ``StepContext.map``."""
         runner = self.runner
         name = reference(function)
-        units = [Unit(name, payload, self.planned.code) for payload in payloads]
+        units = [
+            Unit(name, self._plain(payload, index), self.planned.code)
+            for index, payload in enumerate(payloads)
+        ]
         digests = [unit.digest for unit in units]
         scope = f"units/{self.key}"
+        if is_stale(runner.store, self.key, self.planned):
+            # Whoever removed the step's artifacts did not trust the bytes that its units made.
+            for found in runner.store.list(f"{scope}/"):
+                runner.store.delete(found.key)
         results = finished_units(runner.store, scope, digests)
         # Equal units have equal results, so each is done once.
         left = list({d: u for d, u in zip(digests, units, strict=True) if d not in results}.items())
@@ -219,6 +278,17 @@ class _Work:
                 remedy="run again: finished units are kept",
             )
         return [results[digest] for digest in digests]
+
+    def _plain(self, payload: Any, index: int) -> Any:
+        """A payload as a worker in another process would read it."""
+        unfit = check_plain(payload, f"payload {index}")
+        if unfit:
+            raise ZenMLError(
+                f"a unit of work cannot be given that: {unfit}",
+                where=f"step '{self.step}'",
+                remedy="pass plain data, and put everything else with files.put()",
+            )
+        return from_json(canonical(payload))
 
 
 class _Context:
@@ -252,15 +322,32 @@ def failure_of(error: BaseException) -> Failure:
         cause = "OOM"
     elif isinstance(error, (RunCancelledError, KeyboardInterrupt)):
         cause = "CANCELLED"
-    elif isinstance(error, StoreError):
+    elif isinstance(error, StoreError) or getattr(error, "errno", None) in _DISK_FULL:
         cause = "INFRA"
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not frame.filename.startswith(_CORE_FOLDER)]
     text = ""
     if own and not isinstance(error, ZenMLError):
-        text = "".join(traceback.format_list(own))
+        text = "".join(traceback.StackSummary.from_list(own).format())
     name = type(error).__name__
-    return Failure(cause=cause, type=name, message=str(error), traceback=text)
+    return Failure(cause=cause, type=name, message=message_of(error), traceback=_recordable(text))
+
+
+def message_of(error: BaseException) -> str:
+    """What an exception says, as text that can be recorded, whatever its author did."""
+    try:
+        text = str(error)
+    except Exception as second:  # noqa: BLE001 - an exception that cannot be shown is still one
+        text = f"(its message cannot be shown: {type(second).__name__})"
+    return _recordable(text)
+
+
+def _recordable(text: str) -> str:
+    """No more than a record should hold, and nothing that UTF-8 cannot."""
+    if len(text) > _LONGEST:
+        half = _LONGEST // 2
+        text = f"{text[:half]}\n… {len(text) - _LONGEST} characters …\n{text[-half:]}"
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def elapsed(since: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,7 +10,7 @@ from zenml.core._canonical import canonical, check_plain, from_json
 from zenml.core.contracts._store import ArtifactStore
 from zenml.core.contracts._units import MapContext, Unit
 from zenml.core.engine._files import StoreFiles
-from zenml.core.errors import StoreError, ZenMLError
+from zenml.core.errors import ObjectNotFoundError, StoreError, ZenMLError
 from zenml.core.sources import load
 from zenml.core.stores._open import open_store
 
@@ -27,6 +28,8 @@ def execute_unit(unit: Unit, context: MapContext) -> Any:
         Exception: whatever the unit's function raised.
     """
     store = open_store(context.store)
+    # Also where the function is loaded already: it may load what the payload names.
+    sys.path.extend(root for root in context.import_roots if root not in sys.path)
     function = load(unit.function, context.import_roots)
     with StoreFiles(store) as files:
         result = function(unit.payload, files)
@@ -38,9 +41,14 @@ def execute_unit(unit: Unit, context: MapContext) -> Any:
             remedy="return plain data, and put everything else with files.put()",
         )
     key = f"{context.scope}/{unit.digest}.json"
-    if not store.write_if_absent(key, canonical({"result": result})):
-        return from_json(store.read(key))["result"]
-    return result
+    data = canonical({"result": result})
+    if not store.write_if_absent(key, data):
+        try:
+            return from_json(store.read(key))["result"]
+        except (ValueError, KeyError, TypeError, ObjectNotFoundError):
+            store.write(key, data)  # unreadable is the same as absent
+    # As it reads back: a tuple is a list wherever and whenever the unit was executed.
+    return from_json(data)["result"]
 
 
 def finished_units(store: ArtifactStore, scope: str, digests: Iterable[str]) -> dict[str, Any]:

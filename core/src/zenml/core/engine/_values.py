@@ -67,7 +67,9 @@ def artifact_key(digest: str) -> str:
 
 def write_artifact(artifact: Artifact, store: ArtifactStore) -> str:
     """Store a manifest, after the bytes that it names; returns its digest."""
-    store.write_if_absent(artifact_key(artifact.digest), artifact.encoded)
+    key = artifact_key(artifact.digest)
+    if not store.write_if_absent(key, artifact.encoded) and store.read(key) != artifact.encoded:
+        store.write(key, artifact.encoded)  # what is there is damaged
     return artifact.digest
 
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from zenml.core._backends import DEFAULT_TYPE, config_of, make_backend, problems_of
-from zenml.core._canonical import check_plain
+from zenml.core._backends import DEFAULT_TYPE, config_of, make_backend, offer_of, problems_of
+from zenml.core._canonical import canonical, check_plain, from_json
 from zenml.core._project import Connection
 from zenml.core.contracts._backend import Backend, BackendConfig, BackendKind
-from zenml.core.contracts._settings import nearest
+from zenml.core.contracts._settings import clip, nearest
 from zenml.core.contracts._step import Step
 from zenml.core.errors import (
     BackendError,
@@ -20,15 +20,18 @@ from zenml.core.errors import (
     Problem,
     SourceError,
 )
-from zenml.core.plan._model import INPUT, Plan, PlannedStep
+from zenml.core.plan._model import INPUT, PLAN_VERSION, Plan, PlannedStep
 from zenml.core.plan._validate import graph_problems, in_order
 from zenml.core.plugins._registry import Registry
-from zenml.core.sources import Closure, closure_of, git_state, import_root, reference
-from zenml.core.sources._locate import is_installed
+from zenml.core.sources import Closure, closure_of, git_state, import_roots, reference
+from zenml.core.sources._locate import editable_roots, is_installed
 
 __all__ = ["BackendChoice", "Node", "PlanBuilder"]
 
 BackendChoice = Backend | str | None
+
+#: How many outputs a message names.
+_SHOWN = 6
 
 
 class Node(NamedTuple):
@@ -64,6 +67,7 @@ class PlanBuilder:
         self.problems: list[Problem] = []
         self.code: dict[str, Closure] = {}
         self.roots: set[str] = set()
+        self._is_whole = True
         self._sources: dict[int, tuple[str, str] | None] = {}
         self._configs: dict[tuple[str, int], BackendConfig] = {}
         self._keep: list[Any] = []
@@ -71,11 +75,12 @@ class PlanBuilder:
     def build(
         self,
         *,
-        name: str,
+        name: Any,
         kind: str,
         nodes: Sequence[Node],
         pinned: Mapping[str, str],
         enable_cache: bool,
+        missing: Sequence[Problem] = (),
     ) -> Plan:
         """Build the plan. Raises ``PlanError`` that lists every problem.
 
@@ -86,9 +91,13 @@ class PlanBuilder:
             pinned: Output name to the digest of an artifact that exists already, such as a
                 committed snapshot; they are found by name after the outputs of steps.
             enable_cache: Whether cached results may be used.
+            missing: What the pipeline lacks; inputs that nothing gives are no further problems
+                then.
         """
-        if not name.strip():
-            self.problems.append(Problem("name", "is empty", "give the pipeline a name"))
+        self.problems += missing
+        self._is_whole = not missing
+        if not isinstance(name, str) or not name.strip():
+            self.problems.append(Problem("name", f"found {name!r}", "give the pipeline a name"))
         orchestrator = self._backend("orchestrator", self.backends.get("orchestrator"), "backend")
         planned: dict[str, PlannedStep] = {}
         visible: dict[str, str] = {output: f"sha256:{digest}" for output, digest in pinned.items()}
@@ -107,6 +116,7 @@ class PlanBuilder:
         if self.problems:
             raise PlanError(f"pipeline '{name}' cannot be planned", self.problems)
         return Plan(
+            version=PLAN_VERSION,
             pipeline=name,
             kind=kind,
             orchestrator=orchestrator,
@@ -128,10 +138,10 @@ class PlanBuilder:
         path = f"steps.{node.name}"
         step = node.step
         source = self._source(step, path)
-        parameters = step.parameters()
-        unfit = check_plain(parameters)
-        if unfit:
-            self.problems.append(Problem(f"{path}.{unfit.partition(' ')[0]}", unfit))
+        parameters = self._parameters(step, path)
+        if isinstance(step.outputs, str):
+            problem = f"expected several names, found {step.outputs!r}"
+            self.problems.append(Problem(f"{path}.outputs", problem, f"({step.outputs!r},)"))
         choice = step.backend if step.backend is not None else self.backends.get(step.kind)
         backend = self._backend(step.kind, choice, f"{path}.backend")
         inputs = self._inputs(node, visible, singles, path)
@@ -150,6 +160,20 @@ class PlanBuilder:
             cache=enable_cache,
         )
 
+    def _parameters(self, step: Step, path: str) -> dict[str, Any]:
+        unfit: str | None
+        try:
+            parameters = step.parameters()
+            unfit = check_plain(parameters)
+        except TypeError as error:
+            unfit = str(error)
+        if unfit:
+            self.problems.append(Problem(f"{path}.parameters", unfit, "pass plain data"))
+            return {}
+        # As they read back: a tuple is a list, whether the plan was stored in between or not.
+        read_back: dict[str, Any] = from_json(canonical(parameters))
+        return read_back
+
     def _source(self, step: Step, path: str) -> tuple[str, str] | None:
         maker = step.source_object()
         if id(maker) not in self._sources:
@@ -167,10 +191,13 @@ class PlanBuilder:
             return None
         digest = closure.digest
         self.code[digest] = closure
-        root = import_root(maker)
-        if root is not None and not is_installed(os.path.join(root, "module.py")):
-            self.roots.add(self._relative(root))
+        self._add_roots(maker)
         return name, digest
+
+    def _add_roots(self, obj: Any) -> None:
+        for root in import_roots(obj):
+            if not is_installed(os.path.join(root, "module.py")) and root not in editable_roots():
+                self.roots.add(self._relative(root))
 
     def _relative(self, folder: str) -> str:
         # Inside the repository paths are relative, so that a plan is the same in every clone.
@@ -192,17 +219,25 @@ class PlanBuilder:
                 self.problems.append(Problem(f"{path}.inputs.{name}", "no such input", remedy))
             elif isinstance(value, str):
                 bound[name] = _complete(value, singles)
-            else:
+            elif isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
                 bound[name] = [_complete(item, singles) for item in value]
+            else:
+                self.problems.append(
+                    Problem(
+                        f"{path}.inputs.{name}",
+                        f"expected 'step', 'step.output' or a list of these, found {clip(value)}",
+                        "a fixed value is a parameter: give it when the step is made",
+                    )
+                )
         for name, required in wanted.items():
-            if name in bound:
+            if name in node.inputs:
                 continue
             if name in visible:
                 bound[name] = visible[name]
-            elif required:
-                have = (
-                    ", ".join(f"{output} ({ref})" for output, ref in visible.items()) or "nothing"
-                )
+            elif required and self._is_whole:
+                latest = list(visible.items())[-_SHOWN:]
+                have = ", ".join(f"{output} ({clip(ref)})" for output, ref in latest) or "nothing"
+                have = f"…, {have}" if len(visible) > _SHOWN else have
                 self.problems.append(
                     Problem(
                         f"{path}.inputs.{name}",
@@ -235,7 +270,10 @@ class PlanBuilder:
                     "", f"expected {kind}, found {type(choice).__name__} ({choice.kind})"
                 )
                 raise ConfigurationError("wrong kind of backend", [problem])
-            return config_of(choice, self.registry)
+            config = config_of(choice, self.registry)
+            if offer_of(type(choice), self.registry) is None:
+                self._add_roots(type(choice))
+            return config
         if choice is None:
             config = BackendConfig(type=DEFAULT_TYPE)
         elif choice in self.connections:

@@ -78,6 +78,8 @@ class Difference(NamedTuple):
     after: Any
 
     def __str__(self) -> str:
+        if self.before is None and self.after is None:
+            return f"~ {self.path}: None is written down in one of them"
         if self.before is None:
             return f"+ {self.path}: {self.after!r}"
         if self.after is None:
@@ -100,7 +102,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=T
             steps' modules are imported.
     """
 
-    version: int = PLAN_VERSION
+    version: int  # without a default, so that it is always written down
     pipeline: str
     kind: str = "base"
     orchestrator: BackendConfig
@@ -159,6 +161,9 @@ def _differences(before: Any, after: Any, path: str) -> Iterator[Difference]:
     if isinstance(before, dict) and isinstance(after, dict):
         for key in [*before, *(key for key in after if key not in before)]:
             deeper = f"{path}.{key}" if path else str(key)
-            yield from _differences(before.get(key), after.get(key), deeper)
+            if key in before and key in after:
+                yield from _differences(before[key], after[key], deeper)
+            else:
+                yield Difference(deeper, before.get(key), after.get(key))
     elif canonical(before) != canonical(after):
         yield Difference(path, before, after)

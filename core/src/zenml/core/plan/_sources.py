@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from zenml.core._canonical import canonical, from_json
 from zenml.core._project import find_root
 from zenml.core.contracts._step import Step
 from zenml.core.errors import SourceChangedError, SourceError
@@ -23,7 +24,8 @@ def roots_of(plan: Plan) -> tuple[str, ...]:
 def make_step(planned: PlannedStep, roots: tuple[str, ...]) -> Step:
     """Make a step from its source and parameters. Raises ``SourceError``."""
     maker: Any = load(planned.source, roots)
-    made = maker(**planned.parameters)
+    # In the order of the digest: a result must not depend on an order that its key leaves out.
+    made = maker(**from_json(canonical(planned.parameters)))
     if not isinstance(made, Step):
         raise SourceError(
             f"{planned.source} makes {type(made).__name__}, which is not a step",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from zenml.core.contracts._settings import nearest
 from zenml.core.errors import Problem
@@ -11,12 +12,14 @@ from zenml.core.plan._model import INPUT, PlannedStep
 
 __all__ = ["STEP_NAME", "graph_problems", "in_order", "name_problem"]
 
+_STEP_KINDS = ("processing", "training")
+_OUTPUT = re.compile(r"\w+")
 STEP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
 
 
-def name_problem(name: str) -> str | None:
+def name_problem(name: Any) -> str | None:
     """Why ``name`` cannot name a step; None if it can."""
-    if STEP_NAME.fullmatch(name):
+    if isinstance(name, str) and STEP_NAME.fullmatch(name):
         return None
     return f"{name!r} cannot name a step: letters, digits, _ and -, beginning with a letter"
 
@@ -30,6 +33,7 @@ def graph_problems(steps: Mapping[str, PlannedStep]) -> Iterator[Problem]:
         unfit = name_problem(name)
         if unfit:
             yield Problem(f"steps.{name}", unfit)
+        yield from (problem.within(f"steps.{name}") for problem in _shape_problems(step))
         for input_name, value in step.inputs.items():
             for reference in [value] if isinstance(value, str) else value:
                 problem = _reference_problem(reference, steps)
@@ -42,10 +46,30 @@ def graph_problems(steps: Mapping[str, PlannedStep]) -> Iterator[Problem]:
             yield Problem("steps", f"they wait for each other: {' -> '.join(cycle)}")
 
 
+def _shape_problems(step: PlannedStep) -> Iterator[Problem]:
+    """What is wrong with a step whatever the others are."""
+    if step.kind not in _STEP_KINDS:
+        remedy = nearest(step.kind, _STEP_KINDS) or f"there are: {', '.join(_STEP_KINDS)}"
+        yield Problem("kind", f"there are no {step.kind!r} steps", remedy)
+    if not step.outputs:
+        yield Problem("outputs", "there are none", "name at least one")
+    for output in step.outputs:
+        if not _OUTPUT.fullmatch(output):
+            yield Problem("outputs", f"{output!r} cannot name an output: letters, digits and _")
+        elif step.outputs.count(output) > 1:
+            yield Problem("outputs", f"there are two named {output!r}")
+
+
 def _reference_problem(reference: str, steps: Mapping[str, PlannedStep]) -> Problem | None:
     match = INPUT.fullmatch(reference)
     if match is None:
-        return Problem("", f"expected 'step.output' or 'sha256:…', found {reference!r}")
+        named = steps.get(reference)
+        remedy = (
+            f"it has several outputs: {', '.join(f'{reference}.{name}' for name in named.outputs)}"
+            if named is not None
+            else nearest(reference, steps)
+        )
+        return Problem("", f"expected 'step.output' or 'sha256:…', found {reference!r}", remedy)
     if match["digest"]:
         return None
     source = steps.get(match["step"])
@@ -79,7 +103,8 @@ def in_order(steps: Mapping[str, PlannedStep]) -> dict[str, PlannedStep]:
                 ordered[name] = steps[name]
                 continue
             stack.append((name, True))
-            waiting = _dependencies(steps[name]) - ordered.keys()
+            # Not '- ordered.keys()': that would look at every step for every step.
+            waiting = [other for other in _dependencies(steps[name]) if other not in ordered]
             stack.extend((other, False) for other in sorted(waiting, reverse=True))
     return ordered
 

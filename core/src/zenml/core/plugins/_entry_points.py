@@ -7,6 +7,7 @@ name our group are parsed here, and only two header lines of their metadata are 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from importlib import metadata
@@ -39,8 +40,8 @@ def plugin_entry_points() -> list[EntryPoint]:
     found: dict[tuple[str, str], EntryPoint] = {}
     seen: dict[str, metadata.Distribution] = {}
     for distribution in metadata.distributions():
-        text = distribution.read_text("entry_points.txt")
-        if not text or GROUP not in text:
+        text = _read(distribution, "entry_points.txt")
+        if GROUP not in text:
             continue
         name, version = _name_and_version(distribution)
         if seen.setdefault(normalise(name), distribution) is not distribution:
@@ -62,7 +63,21 @@ def _in_group(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _name_and_version(distribution: metadata.Distribution) -> tuple[str, str]:
-    text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+    text = _read(distribution, "METADATA") or _read(distribution, "PKG-INFO")
     headers = text.partition("\n\n")[0]
     fields = dict(re.findall(r"^(Name|Version):[ \t]*(.+?)[ \t]*$", headers, re.MULTILINE))
-    return fields.get("Name", "unknown"), fields.get("Version", "0")
+    # Where an interrupted installation left no metadata, the folder's name says the same.
+    folder = os.path.basename(str(getattr(distribution, "_path", "unknown")))
+    name, _, version = os.path.splitext(folder)[0].partition("-")
+    return fields.get("Name", name.replace("_", "-")), fields.get("Version", version or "0")
+
+
+def _read(distribution: metadata.Distribution, name: str) -> str:
+    """A file of the distribution's metadata; empty if it is not there."""
+    try:
+        return distribution.read_text(name) or ""
+    except UnicodeDecodeError as error:
+        # One distribution that is not in UTF-8 must not hide all others.
+        return error.object.decode("utf-8", "replace")
+    except OSError:
+        return ""

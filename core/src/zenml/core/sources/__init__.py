@@ -4,7 +4,7 @@ from zenml.core.sources._closure import Closure, closure_of
 from zenml.core.sources._git import GitState, git_state
 from zenml.core.sources._reference import (
     StopImport,
-    import_root,
+    import_roots,
     load,
     reference,
     run_until_pipeline,
@@ -17,7 +17,7 @@ __all__ = [
     "StopImport",
     "closure_of",
     "git_state",
-    "import_root",
+    "import_roots",
     "load",
     "reference",
     "run_until_pipeline",

@@ -4,9 +4,10 @@ It holds the step's own definition with what that reaches in its module, every f
 that is reached by imports, and the versions of the installed distributions that those import. Code
 is compared as syntax trees, so comments and formatting do not count. Nothing is imported.
 
-In the step's own module a top-level statement counts if it binds a name that the step reaches, or
-calls something on such a name (``CONFIG.update(…)``). That is what lets two steps and the pipeline
-that joins them live in one script without invalidating each other. Other modules count whole.
+In the step's own module a top-level statement counts if it binds a name that the step reaches,
+calls something on such a name (``CONFIG.update(…)``) or passes it to a call (``fill(CONFIG)``).
+That is what lets two steps and the pipeline that joins them live in one script without invalidating
+each other. Other modules count whole.
 """
 
 from __future__ import annotations
@@ -115,10 +116,7 @@ class _Walker:
         self.files.add(self.path)
         statements = _reached(tree, qualname.partition(".")[0], self.path)
         self.modules[name] = _digest(statements)
-        package = (
-            module if os.path.basename(self.path) == "__init__.py" else module.rpartition(".")[0]
-        )
-        queue = list(_imports(statements, package))
+        queue = list(_imports(statements, _package(module, self.path)))
         seen: set[str] = {module}
         while queue:
             wanted = queue.pop()
@@ -129,7 +127,7 @@ class _Walker:
         return Closure(dict(sorted(self.modules.items())), dict(sorted(self.distributions.items())))
 
     def _visit(self, name: str) -> list[str]:
-        if is_stdlib(name) or name == "zenml":
+        if name == "zenml" or is_stdlib(name):
             return []
         if name in _CORE or name.startswith(tuple(f"{core}." for core in _CORE)):
             from zenml.core.plugins._specs import API_VERSION
@@ -140,28 +138,33 @@ class _Walker:
         if location is None:
             return []  # a name that is no module: 'from package import function'
         if self._is_source(location.path):
-            for init in location.packages:
-                self._add(init, follow=False)
-            return self._add(location.path, follow=True)
+            for package, init in location.packages:
+                if self._is_source(init):
+                    self._add(package, init)
+            tree = self._add(name, location.path)
+            return list(_imports(tree.body, _package(name, location.path)))
         found = distribution_of(location)
         if found is not None:
             self.distributions[found[0]] = found[1]
         else:
-            self.distributions[name.partition(".")[0]] = f"sha256 {_file_digest(location)}"
+            self.distributions[name] = f"sha256 {_file_digest(location)}"
         return []
 
     def _is_source(self, path: str) -> bool:
         inside_home = os.path.abspath(path).startswith(self.home + os.sep)
         return path.endswith(".py") and (inside_home or not is_installed(path))
 
-    def _add(self, path: str, *, follow: bool) -> list[str]:
+    def _add(self, name: str, path: str) -> ast.Module:
         path = os.path.abspath(path)
         self.files.add(path)
-        _, name = module_name(path)
         tree = _parse(path, _stamp(path))
         self.modules[name] = _digest(tree.body)
-        package = name if os.path.basename(path) == "__init__.py" else name.rpartition(".")[0]
-        return list(_imports(tree.body, package)) if follow else []
+        return tree
+
+
+def _package(module: str, path: str) -> str:
+    """What relative imports in a module are relative to."""
+    return module if os.path.basename(path) == "__init__.py" else module.rpartition(".")[0]
 
 
 def _file_digest(location: Location) -> str:
@@ -183,11 +186,13 @@ def _parse(path: str, _stamp: tuple[int, int]) -> ast.Module:
 
 def _reached(tree: ast.Module, name: str, path: str) -> list[ast.stmt]:
     """The top-level statements that bind, or act on, a name reached from ``name``."""
-    statements = [part for stmt in tree.body if not _is_main_guard(stmt) for part in _parts(stmt)]
+    statements = [part for statement in tree.body for part in _parts(statement)]
     binders: dict[str, list[int]] = {}
+    guarded: dict[str, list[int]] = {}
     for index, statement in enumerate(statements):
+        found = guarded if _is_main_guard(statement) else binders
         for bound in _binds(statement):
-            binders.setdefault(bound, []).append(index)
+            found.setdefault(bound, []).append(index)
     if name not in binders:
         raise SourceError(
             f"'{name}' is not defined at the top level of its module",
@@ -196,13 +201,14 @@ def _reached(tree: ast.Module, name: str, path: str) -> list[ast.stmt]:
         )
     chosen: set[int] = set()
     names: set[str] = set()
-    queue = [name]
+    queue = [name, _STAR]
     while queue:
         current = queue.pop()
         if current in names:
             continue
         names.add(current)
-        for index in binders.get(current, ()):
+        # What only a run of the script binds counts for a step that reads it all the same.
+        for index in binders.get(current) or guarded.get(current) or ():
             if index not in chosen:
                 chosen.add(index)
                 queue.extend(_loads(statements[index]))
@@ -226,28 +232,33 @@ def _is_main_guard(statement: ast.stmt) -> bool:
 
 
 def _is_type_checking(statement: ast.AST) -> bool:
-    return isinstance(statement, ast.If) and any(
-        getattr(node, "id", getattr(node, "attr", "")) == "TYPE_CHECKING"
-        for node in ast.walk(statement.test)
+    """Whether the body of an ``if`` is for type checkers only."""
+    return (
+        isinstance(statement, ast.If)
+        and isinstance(statement.test, (ast.Name, ast.Attribute))
+        and getattr(statement.test, "id", getattr(statement.test, "attr", "")) == "TYPE_CHECKING"
     )
 
 
-def _root_name(node: ast.AST) -> str | None:
-    while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call, ast.Starred)):
+def _root_name(node: ast.AST, *, through_calls: bool = True) -> str | None:
+    while isinstance(node, (ast.Attribute, ast.Subscript, ast.Starred)) or (
+        through_calls and isinstance(node, ast.Call)
+    ):
         node = node.func if isinstance(node, ast.Call) else node.value
     return node.id if isinstance(node, ast.Name) else None
+
+
+#: Stands for the names that ``from module import *`` binds: any.
+_STAR = "*"
 
 
 def _binds(statement: ast.stmt) -> Iterator[str]:
     """Names that a top-level statement binds, changes in place, or calls something on."""
     if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         yield statement.name
-        return
-    if isinstance(statement, ast.Expr):
-        if isinstance(statement.value, ast.Call):
-            root = _root_name(statement.value.func)
-            if root and not isinstance(statement.value.func, ast.Name):
-                yield root
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Global):
+                yield from node.names
         return
     for node in ast.walk(statement):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
@@ -257,16 +268,102 @@ def _binds(statement: ast.stmt) -> Iterator[str]:
             yield node.name
         elif isinstance(node, ast.Name) and isinstance(node.ctx, (ast.Store, ast.Del)):
             yield node.id
-        elif isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(node.ctx, ast.Store):
-            root = _root_name(node)
-            if root:
-                yield root
+        elif isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(
+            node.ctx, (ast.Store, ast.Del)
+        ):
+            yield from _named(_root_name(node))
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            yield from _changed_by(node.value)
+
+
+def _changed_by(call: ast.Call) -> Iterator[str]:
+    """Names that a call made for its effect may change: its object, and its plain arguments.
+
+    An argument that is itself a call is a new object: ``pipeline.add_step(trim())`` is not about
+    ``trim``.
+    """
+    if not isinstance(call.func, ast.Name):
+        yield from _named(_root_name(call.func))
+    for argument in [*call.args, *(keyword.value for keyword in call.keywords)]:
+        yield from _named(_root_name(argument, through_calls=False))
+
+
+def _named(name: str | None) -> tuple[str, ...]:
+    return () if name is None else (name,)
+
+
+_Function = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_Comprehension = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
 def _loads(statement: ast.stmt) -> Iterator[str]:
-    for node in ast.walk(statement):
+    """Names of the module that a statement uses: a function's own variables are not among them.
+
+    A name that is left out wrongly would hide a change, so where Python's rules of scope are
+    intricate (bodies of classes) a name is rather given once too often.
+    """
+    stack: list[tuple[ast.AST, frozenset[str]]] = [(statement, frozenset())]
+    while stack:
+        node, hidden = stack.pop()
+        children = list(ast.iter_child_nodes(node))
         if isinstance(node, ast.Name):
-            yield node.id
+            if node.id not in hidden:
+                yield node.id
+        elif isinstance(node, _Function):
+            body = node.body if isinstance(node.body, list) else [node.body]
+            inside = {id(child) for child in body}
+            local, foreign = _own_names(node.args, body)
+            inner = (hidden | local) - foreign
+            stack += ((child, inner if id(child) in inside else hidden) for child in children)
+        elif isinstance(node, _Comprehension):
+            first = node.generators[0].iter
+            targets = {
+                name.id
+                for generator in node.generators
+                for name in ast.walk(generator.target)
+                if isinstance(name, ast.Name)
+            }
+            stack += ((child, hidden | targets) for child in children)
+            stack.append((first, hidden))  # it is evaluated outside
+        elif isinstance(node, ast.ClassDef):
+            for child in children:
+                # What a class assigns to is its attribute, not a name of the module.
+                assigns = isinstance(child, (ast.Assign, ast.AnnAssign))
+                parts = ast.iter_child_nodes(child) if assigns else [child]
+                stack += ((part, hidden) for part in parts if not (assigns and _is_target(part)))
+        else:
+            stack += ((child, hidden) for child in children)
+
+
+def _is_target(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+
+
+def _own_names(arguments: ast.arguments, body: Iterable[ast.AST]) -> tuple[set[str], set[str]]:
+    """A function's own variables, and those that it declares to be the module's."""
+    local = {node.arg for node in ast.walk(arguments) if isinstance(node, ast.arg)}
+    foreign: set[str] = set()
+    stack = list(body)
+    while stack:
+        node = stack.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            local.add(node.name)
+            continue
+        if isinstance(node, (ast.Lambda, *_Comprehension)):
+            continue
+        if isinstance(node, ast.Global):
+            foreign.update(node.names)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            local.update((alias.asname or alias.name).partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.Name):
+            if isinstance(node.ctx, (ast.Store, ast.Del)):
+                local.add(node.id)
+        elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)):
+            local.update(_named(node.name))
+        elif isinstance(node, ast.MatchMapping):
+            local.update(_named(node.rest))
+        stack.extend(ast.iter_child_nodes(node))
+    return local, foreign
 
 
 def _imports(statements: Iterable[ast.stmt], package: str) -> Iterator[str]:
@@ -278,12 +375,13 @@ def _imports(statements: Iterable[ast.stmt], package: str) -> Iterator[str]:
             stack.extend(node.orelse)  # type: ignore[attr-defined]
             continue
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            for alias in node.names:
+                yield alias.name
+                if alias.asname is None:  # it binds the outermost package: all of them are at hand
+                    parts = alias.name.split(".")
+                    yield from (".".join(parts[:end]) for end in range(1, len(parts)))
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = ".".join([*parents, base] if base else parents)
+            base = _absolute("." * node.level + (node.module or ""), package)
             if base:
                 yield base
                 yield from (f"{base}.{alias.name}" for alias in node.names if alias.name != "*")
@@ -294,8 +392,18 @@ def _imports(statements: Iterable[ast.stmt], package: str) -> Iterator[str]:
             if called in ("import_module", "__import__") and node.args:
                 first = node.args[0]
                 if isinstance(first, ast.Constant) and isinstance(first.value, str):
-                    yield first.value
+                    yield _absolute(first.value, package)
         stack.extend(ast.iter_child_nodes(node))
+
+
+def _absolute(name: str, package: str) -> str:
+    """The absolute name of a module that an import names, perhaps with leading dots."""
+    level = len(name) - len(name.lstrip("."))
+    if not level:
+        return name
+    parents = package.split(".")
+    kept = parents[: len(parents) - level + 1]
+    return ".".join(part for part in [*kept, name[level:]] if part)
 
 
 # -- digest of a syntax tree ---------------------------------------------------------------------
@@ -317,6 +425,8 @@ def _digest(statements: Iterable[ast.stmt]) -> str:
             stack.append(_END)
             for field in reversed(node._fields):
                 value = getattr(node, field, None)
+                if isinstance(node, ast.JoinedStr):  # Python 3.12 adds empty pieces to some
+                    value = [piece for piece in node.values if getattr(piece, "value", 0) != ""]
                 # None is a value too: that of the constant None.
                 constant = field == "value" and isinstance(node, ast.Constant)
                 if not constant and (value is None or value == [] or field in _UNSPOKEN):
@@ -329,8 +439,12 @@ def _digest(statements: Iterable[ast.stmt]) -> str:
             write(f" {node}=".encode())
         elif node is _END:
             write(b")")
+        elif isinstance(node, str):
+            # Not its repr(): which characters that escapes depends on the version of Unicode.
+            text = node.encode("utf-8", "surrogatepass")
+            write(f"str:{len(text)}:".encode() + text + b";")
         else:
-            write(f"{type(node).__name__}:{node!r};".encode("utf-8", "surrogatepass"))
+            write(f"{type(node).__name__}:{node!r};".encode())
     return hasher.hexdigest()
 
 

@@ -33,7 +33,7 @@ def git_state(folder: str | Path) -> GitState | None:
         answer = subprocess.run(  # noqa: S603 - a fixed command
             command,
             cwd=path,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
+            env=_environment(),
             capture_output=True,
             text=True,
             timeout=20,
@@ -46,3 +46,13 @@ def git_state(folder: str | Path) -> GitState | None:
     if not commits or commits[0] == "(initial)":
         return None
     return GitState(commits[0], any(not line.startswith("#") for line in lines))
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without what git sets for its hooks: it would be asked about another repository."""
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR")
+    }
+    return {**own, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}

@@ -8,13 +8,23 @@ import os
 import re
 import sys
 import sysconfig
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Location", "distribution_of", "is_importable", "is_installed", "locate", "module_name"]
+__all__ = [
+    "Location",
+    "distribution_of",
+    "editable_roots",
+    "is_importable",
+    "is_installed",
+    "locate",
+    "module_name",
+]
 
-_EXTENSIONS = tuple(importlib.machinery.EXTENSION_SUFFIXES)
+#: In the order in which Python looks for them.
+_SUFFIXES = (*importlib.machinery.EXTENSION_SUFFIXES, ".py", ".pyc")
 _STDLIB = tuple(
     os.path.realpath(path) + os.sep
     for path in {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
@@ -28,12 +38,12 @@ class Location(NamedTuple):
     Attributes:
         name: Absolute dotted name.
         path: Its source or binary file.
-        packages: ``__init__.py`` of each regular package that importing it runs, outermost first.
+        packages: Name and ``__init__`` file of each regular package around it, outermost first.
     """
 
     name: str
     path: str
-    packages: tuple[str, ...]
+    packages: tuple[tuple[str, str], ...]
 
 
 def locate(name: str) -> Location | None:
@@ -42,30 +52,54 @@ def locate(name: str) -> Location | None:
     None if it is built in, or nowhere on ``sys.path``.
     """
     folders = [entry or os.getcwd() for entry in sys.path]
-    packages: list[str] = []
+    packages: list[tuple[str, str]] = []
     parts = name.split(".")
     for index, part in enumerate(parts):
-        last = index == len(parts) - 1
-        portions: list[str] = []
-        for folder in folders:
-            base = os.path.join(folder, part)
-            init = os.path.join(base, "__init__.py")
-            if os.path.isfile(init):
-                if last:
-                    return Location(name, init, tuple(packages))
-                packages.append(init)
-                portions = [base]
-                break
-            if last:
-                for suffix in (".py", *_EXTENSIONS):
-                    if os.path.isfile(base + suffix):
-                        return Location(name, base + suffix, tuple(packages))
-            if os.path.isdir(base):
-                portions.append(base)
+        found, portions = _look(part, folders)
+        if found is None and not portions and index == 0:
+            found, portions = _ask_finders(part)
+        here = ".".join(parts[: index + 1])
+        if index == len(parts) - 1:
+            return None if found is None else Location(name, found, tuple(packages))
+        if found is not None and not portions:
+            return None  # a module has no modules inside it
+        if found is not None:
+            packages.append((here, found))
         if not portions:
             return None
         folders = portions
     return None
+
+
+def _look(part: str, folders: Iterable[str]) -> tuple[str | None, list[str]]:
+    """The file of a module or package, and the folders in which to look for what is inside it."""
+    portions: list[str] = []
+    for folder in folders:
+        base = os.path.join(folder, part)
+        is_folder = os.path.isdir(base)
+        if is_folder:
+            init = os.path.join(base, "__init__")
+            for suffix in _SUFFIXES:
+                if os.path.isfile(init + suffix):
+                    return init + suffix, [base]
+        for suffix in _SUFFIXES:
+            if os.path.isfile(base + suffix):
+                return base + suffix, []
+        if is_folder:
+            portions.append(base)
+    return None, portions
+
+
+def _ask_finders(part: str) -> tuple[str | None, list[str]]:
+    """As ``_look``, for what import hooks bring: editable installs, for instance."""
+    try:
+        spec = importlib.util.find_spec(part)
+    except (ImportError, ValueError, AttributeError):
+        return None, []
+    if spec is None:
+        return None, []
+    origin = spec.origin if spec.has_location else None
+    return origin, list(spec.submodule_search_locations or ())
 
 
 def is_importable(name: str) -> bool:
@@ -81,14 +115,38 @@ def is_importable(name: str) -> bool:
         return False
 
 
+@lru_cache(maxsize=1)
+def editable_roots() -> frozenset[str]:
+    """Folders outside ``site-packages`` that installed distributions put on the path.
+
+    An editable install names its source folder in a ``.pth`` file; it is found without our help.
+    """
+    found = set()
+    for folder in {entry for entry in sys.path if _INSTALLED.search(entry + os.sep)}:
+        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+            if name.endswith(".pth"):
+                with open(os.path.join(folder, name), encoding="utf-8", errors="replace") as file:
+                    found |= {os.path.abspath(line.strip()) for line in file if line[:1] == "/"}
+    return frozenset(found)
+
+
 def is_installed(path: str) -> bool:
     """Whether a file belongs to an installed distribution or to Python, not to a user's sources."""
     return bool(_INSTALLED.search(path)) or os.path.realpath(path).startswith(_STDLIB)
 
 
 def is_stdlib(name: str) -> bool:
-    """Whether a dotted name is Python's own."""
-    return name.partition(".")[0] in sys.stdlib_module_names
+    """Whether a dotted name is Python's own, and no file of the user's stands before it."""
+    top = name.partition(".")[0]
+    if top not in sys.stdlib_module_names:
+        return False
+    if top in sys.builtin_module_names:
+        return True
+    found, _ = _look(top, [entry or os.getcwd() for entry in sys.path])
+    if found is None:
+        return True
+    in_stdlib = os.path.realpath(found).startswith(_STDLIB)
+    return in_stdlib and not _INSTALLED.search(found)
 
 
 def module_name(path: str) -> tuple[str, str]:
@@ -143,7 +201,7 @@ def distribution_of(location: Location) -> tuple[str, str] | None:
         return None
     folder = location.path[: match.end() - 1]
     # The outermost regular package is the surest thing to be found in a RECORD.
-    first = location.packages[0] if location.packages else location.path
+    first = location.packages[0][1] if location.packages else location.path
     relative = os.path.relpath(first, folder)
     site = _site_packages(folder, os.stat(folder).st_mtime_ns)
     return site.owner(relative, location.name.partition(".")[0])

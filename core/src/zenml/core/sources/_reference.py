@@ -7,8 +7,12 @@ import importlib
 import importlib.util
 import os
 import sys
+import threading
+import traceback
 import types
 from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from zenml.core.errors import SourceError, SourceNotImportableError
@@ -16,7 +20,7 @@ from zenml.core.sources._locate import locate, module_name
 
 __all__ = [
     "StopImport",
-    "import_root",
+    "import_roots",
     "load",
     "reference",
     "run_until_pipeline",
@@ -38,6 +42,9 @@ class StopImport(BaseException):
         super().__init__(wanted)
         self.wanted = wanted
 
+
+#: Held while a module is looked for and imported: another thread must not see half of it.
+_alone = threading.RLock()
 
 _importing: contextvars.ContextVar[bool] = contextvars.ContextVar("importing", default=False)
 
@@ -62,7 +69,8 @@ def run_until_pipeline(
     absolute = os.path.abspath(path)
     try:
         with open(absolute, "rb") as file:
-            code = compile(file.read(), absolute, "exec")
+            # dont_inherit: the script must not get the future imports of this file.
+            code = compile(file.read(), absolute, "exec", dont_inherit=True)
     except (OSError, SyntaxError, ValueError) as error:
         raise SourceError(f"the script cannot be read: {error}", where=path) from error
     module = types.ModuleType("__main__")
@@ -75,6 +83,9 @@ def run_until_pipeline(
         exec(code, module.__dict__)  # noqa: S102 - the user's own script, as python would run it
     except StopImport as stop:
         return stop.wanted
+    except SystemExit as end:
+        if end.code not in (None, 0):
+            raise
     finally:
         _importing.reset(token)
     return None
@@ -85,45 +96,102 @@ def _main_name() -> tuple[str, str] | None:
     main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)
     path = getattr(main, "__file__", None)
-    if spec is not None and spec.name and path:  # python -m package.module
-        name = spec.name.removesuffix(".__main__") if spec.name.endswith(".__main__") else spec.name
-        root, _ = module_name(path)
-        return root, spec.name if spec.name.endswith(".__main__") else name
+    if spec is not None and path and spec.name != "__main__":  # python -m package.module
+        return _root_of(path, spec.name), spec.name
     if path is None or not path.endswith(".py"):
         return None
+    return _script(path)
+
+
+@lru_cache(maxsize=8)
+def _script(path: str) -> tuple[str, str]:
+    """As ``module_name``, which looks at the disk: every step of a script asks for it."""
     return module_name(path)
+
+
+def _root_of(path: str, name: str) -> str:
+    """The folder from which a file is imported under a dotted name."""
+    levels = name.count(".") + (os.path.basename(path) == "__init__.py")
+    folder = os.path.dirname(os.path.abspath(path))
+    for _ in range(levels):
+        folder = os.path.dirname(folder)
+    return folder
 
 
 def reference(obj: Any) -> str:
     """The text that names a module-level class or function anywhere.
 
     Raises:
-        SourceNotImportableError: it is defined in a notebook, a REPL or inside a function.
+        SourceNotImportableError: it is defined in a notebook, a REPL or inside a function, or its
+            module has something else under its name.
     """
-    module, qualname = obj.__module__, obj.__qualname__
+    qualname = getattr(obj, "__qualname__", None)
+    if qualname is None:
+        raise SourceNotImportableError(
+            f"{obj!r} has no name under which another process could find it",
+            remedy="define it with 'def' or 'class' at the top level of a module",
+        )
+    module = obj.__module__
     if "<locals>" in qualname or "<lambda>" in qualname:
         raise SourceNotImportableError(
             f"{qualname} is defined inside a function, where no other process can find it",
             where=f"module {module}",
             remedy="move it to the top level of a module",
         )
-    if module != "__main__":
-        return f"{module}:{qualname}"
-    found = _main_name()
-    if found is None:
+    name = module if module != "__main__" else _name_of_main(qualname)
+    home = sys.modules.get(module)
+    if not getattr(home, "__file__", None):
+        raise _in_session(qualname)
+    found: Any = home
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    if found is not obj:
         raise SourceNotImportableError(
-            f"{qualname} is defined in a notebook or an interactive session, "
-            "where no other process can find it",
-            remedy=f"save it in a file, say steps.py, and write: from steps import {qualname}",
+            f"'{qualname}' in module {name} is not the object that is used here",
+            where=str(home.__file__) if home else None,
+            remedy="give it a name of its own at the top level of a module; if the module was "
+            "loaded again, make the step again",
         )
-    return f"{found[1]}:{qualname}"
+    return f"{name}:{qualname}"
 
 
-def import_root(obj: Any) -> str | None:
-    """The folder that must be on ``sys.path`` for ``reference(obj)`` to load; None if installed."""
+def _name_of_main(qualname: str) -> str:
+    """The name under which other processes import the script that was run."""
+    path = getattr(sys.modules.get("__main__"), "__file__", None)
+    found = _main_name()
+    if found is not None and path and found[1] != "__main__" and "." not in Path(path).stem:
+        return found[1]
+    if path is None or path.startswith("<"):  # what is typed into "python -" is in "<stdin>"
+        raise _in_session(qualname)
+    raise SourceNotImportableError(
+        f"{qualname} is defined in {os.path.basename(path)}, which no other process can import",
+        where=path,
+        remedy="rename the script so that it could be a module, say train.py",
+    )
+
+
+def _in_session(qualname: str) -> SourceNotImportableError:
+    return SourceNotImportableError(
+        f"{qualname} is defined in a notebook or an interactive session, "
+        "where no other process can find it",
+        remedy=f"save it in a file, say steps.py, and write: from steps import {qualname}",
+    )
+
+
+def import_roots(obj: Any) -> list[str]:
+    """The folders that must be on ``sys.path`` for ``reference(obj)`` to load."""
     module = sys.modules.get(obj.__module__)
     path = getattr(module, "__file__", None)
-    return module_name(path)[0] if path else None
+    if path is None:
+        return []
+    if obj.__module__ != "__main__":
+        return [_root_of(path, obj.__module__)]
+    found = _main_name()
+    roots = [found[0]] if found is not None else []
+    if getattr(module, "__spec__", None) is None:
+        # Python put the script's own folder on the path, also where that is a package.
+        roots.append(os.path.dirname(os.path.abspath(path)))
+    return list(dict.fromkeys(roots))
 
 
 def load(text: str, roots: Iterable[str] = ()) -> Any:
@@ -134,15 +202,17 @@ def load(text: str, roots: Iterable[str] = ()) -> Any:
         roots: Folders to look in beyond ``sys.path``; they are appended to it.
 
     Raises:
-        SourceError: there is no such module or name; says what was looked for and where.
+        SourceError: there is no such module or name, or the module cannot be imported; says what
+            was looked for and where.
     """
     name, _, qualname = text.partition(":")
-    module = _loaded(name)
-    if module is None:
-        for root in roots:
-            if root not in sys.path:
-                sys.path.append(root)
-        module = _import(name, text)
+    with _alone:
+        module = _loaded(name)
+        if module is None:
+            for root in roots:
+                if root not in sys.path:
+                    sys.path.append(root)
+            module = _import(name, text)
     found: Any = module
     for part in qualname.split("."):
         try:
@@ -194,5 +264,22 @@ def _import(name: str, text: str) -> Any:
             where=", ".join(sys.path[:4]),
             remedy="run the command from the folder that the module is in, or install it",
         ) from error
+    except SourceError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise SourceError(
+            f"{text} cannot be loaded: {type(error).__name__}: {error}",
+            where=_place(error) or name,
+            remedy=f"mend what 'import {name}' does; what only a run of the script should do "
+            "belongs under if __name__ == '__main__':",
+        ) from error
     finally:
         _importing.reset(token)
+
+
+def _place(error: BaseException) -> str | None:
+    """File and line at which an import failed."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}:{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from pathlib import Path, PurePosixPath
 
 from zenml.core.contracts._artifact import Artifact, ArtifactFormat, Blob, Files
@@ -38,9 +39,11 @@ class FolderFormat(ArtifactFormat):
         if not paths:
             raise FileNotFoundError(f"a step returned the path {value}, and there is no file")
         blobs: dict[str, Blob] = {}
+        # A folder of its own: what is saved may be the scratch folder itself.
+        copies = Path(tempfile.mkdtemp(dir=files.scratch))
         for path in paths:
             name = path.name if single else path.relative_to(value).as_posix()
-            copy = files.scratch / f"file-{len(blobs)}"
+            copy = copies / str(len(blobs))
             shutil.copyfile(path, copy)
             blobs[name] = files.put(copy)
         return Artifact(format=self.name, value={"single": single}, files=blobs)

@@ -6,13 +6,14 @@ import contextlib
 import errno
 import itertools
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from zenml.core.contracts._store import ArtifactStore, StoredObject, check_key
 from zenml.core.errors import (
@@ -29,6 +30,9 @@ __all__ = ["LocalArtifactStore"]
 #: (an unmounted disk) must not be made anew, empty, in its mount point.
 MARKER = "zenml-store.json"
 DRAFTS = ".drafts"
+
+#: What a file or folder in the store may be called; anything else there is somebody else's.
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -57,11 +61,15 @@ class LocalArtifactStore(ArtifactStore):
     # -- contract --------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        if os.path.exists(self._path(MARKER)):
+        drafts = os.path.join(self._base, DRAFTS)
+        marked = os.path.exists(self._path(MARKER))
+        # Whatever copies only objects leaves the empty folder of drafts behind.
+        if marked and os.path.isdir(drafts):
             return
         with self._translated(MARKER):
-            os.makedirs(os.path.join(self._base, DRAFTS), exist_ok=True)
-            self._place(MARKER, b'{"layout":1}\n', replace=True)
+            os.makedirs(drafts, exist_ok=True)
+            if not marked:
+                self._place(MARKER, b'{"layout":1}\n', replace=True)
 
     def read(self, key: str) -> bytes:
         try:
@@ -75,7 +83,12 @@ class LocalArtifactStore(ArtifactStore):
             self._place(key, data, replace=True)
 
     def write_if_absent(self, key: str, data: bytes) -> bool:
-        if os.path.exists(self._path(key)):
+        path = self._path(key)
+        with contextlib.suppress(OSError):
+            # The writer relies on it from now on, so it is no longer old, as garbage would be.
+            os.utime(path)
+            return False
+        if os.path.exists(path):
             return False
         with self._translated(key):
             return self._place(key, data, replace=False)
@@ -94,7 +107,9 @@ class LocalArtifactStore(ArtifactStore):
             try:
                 os.unlink(self._path(key))
             except FileNotFoundError:
-                return
+                if os.path.isdir(self._base):
+                    return
+                raise
             # Empty folders are not objects. Another writer may be filling this one, so only a
             # folder that is empty goes, and a writer that loses its folder makes it again.
             folder = os.path.dirname(key)
@@ -112,6 +127,8 @@ class LocalArtifactStore(ArtifactStore):
     def upload(self, key: str, path: Path) -> None:
         with self._translated(key):
             try:
+                # Its age is counted from now on, whenever its bytes were written.
+                os.utime(path)
                 self._move(str(path), self._path(key), replace=True)
             except OSError as error:
                 if error.errno != errno.EXDEV:
@@ -145,7 +162,7 @@ class LocalArtifactStore(ArtifactStore):
             return
         for entry in os.scandir(folder):
             with contextlib.suppress(FileNotFoundError):
-                if entry.stat().st_mtime < older_than:
+                if entry.stat(follow_symlinks=False).st_mtime < older_than:
                     yield Path(entry.path)
 
     def drafts_folder(self) -> Path:
@@ -200,11 +217,11 @@ class LocalArtifactStore(ArtifactStore):
                 os.unlink(draft)
                 return True
             except FileNotFoundError:
-                if not os.path.exists(draft) or os.path.isdir(os.path.dirname(target)):
+                # The object's folder is missing, or was a moment ago: others make it too, and
+                # take it away with its last object. In what is no store (any more) none is made.
+                if not os.path.exists(draft) or not os.path.isfile(self._path(MARKER)):
                     raise
-                if not os.path.isfile(self._path(MARKER)) and not target.endswith(MARKER):
-                    raise
-                os.makedirs(os.path.dirname(target), exist_ok=True)
+                _make_folder(os.path.dirname(target))
 
     def _walk(self, folder: str, prefix: str, after: str | None) -> Iterator[StoredObject]:
         base = os.path.join(self._base, folder) if folder else self._base
@@ -218,7 +235,7 @@ class LocalArtifactStore(ArtifactStore):
         named = sorted((e.name + "/" if e.is_dir() else e.name, e) for e in entries)
         for name, entry in named:
             key = f"{folder}/{name}" if folder else name
-            if key in (MARKER, f"{DRAFTS}/"):
+            if key == MARKER or not _NAME.fullmatch(entry.name):
                 continue
             if name.endswith("/"):
                 inside = key.startswith(prefix) or prefix.startswith(key)
@@ -234,25 +251,39 @@ class LocalArtifactStore(ArtifactStore):
     def _translated(self, key: str) -> Iterator[None]:
         try:
             yield
+        except (IsADirectoryError, NotADirectoryError) as error:
+            if not os.path.isdir(self._base):
+                raise self._error(error, key) from error
+            raise StoreError(
+                "one key cannot continue another: a folder holds files or folders by a name",
+                where=f"{key} in {self.url}",
+            ) from error
         except OSError as error:
             raise self._error(error, key) from error
 
     def _error(self, error: OSError, key: str) -> StoreError:
         where = f"{key} in {self.url}"
-        if not os.path.isdir(self._base):
+        if os.path.isfile(self._base):
+            return StoreUnavailableError(
+                "the path of the artifact store is a file",
+                where=self.url,
+                remedy="choose a folder: artifact_store=…, or 'zenml init --artifact-store'",
+            )
+        if not os.path.isdir(self._base) and error.errno not in _FULL | _READ_ONLY:
             return StoreUnavailableError(
                 "the artifact store is not there",
                 where=self.url,
                 remedy="mount it again, or make a new one with 'zenml init'; what was committed "
                 "before is not affected",
             )
-        if isinstance(error, FileNotFoundError) and not os.path.exists(self._path(MARKER)):
+        missing = isinstance(error, (FileNotFoundError, IsADirectoryError, NotADirectoryError))
+        if missing and not os.path.exists(self._path(MARKER)):
             return StoreUnavailableError(
                 "the folder is not an artifact store, or no longer one",
                 where=self.url,
                 remedy="mount it again, or make a new one with 'zenml init'",
             )
-        if isinstance(error, FileNotFoundError):
+        if missing:
             return ObjectNotFoundError("the artifact store has no such object", where=where)
         if error.errno in _FULL:
             return StoreFullError(
@@ -275,14 +306,24 @@ class LocalArtifactStore(ArtifactStore):
         )
 
 
+def _make_folder(folder: str) -> None:
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except (FileExistsError, FileNotFoundError):
+        # Taken away again while it was made; the caller notices. But nothing helps against a file.
+        if os.path.isfile(folder) or os.path.islink(folder):
+            raise
+
+
 def _folder(url: str) -> str:
     if "://" not in url:
         return os.path.expanduser(url)
-    parts = urlsplit(url)
-    if parts.netloc not in ("", "localhost"):
+    # Not urlsplit: "#" and "?" mean nothing in the name of a folder, and may stand in it.
+    host, slash, path = url.partition("://")[2].partition("/")
+    if host not in ("", "localhost"):
         raise StoreError(
-            f"file://{parts.netloc}/… names another machine",
+            f"file://{host}/… names another machine",
             where=url,
             remedy="write file:///absolute/path, with three slashes",
         )
-    return unquote(parts.path)
+    return unquote(slash + path, errors="surrogateescape")

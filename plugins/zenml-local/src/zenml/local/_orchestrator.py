@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from zenml.core import OrchestratorBackend, PlanWork
 
-__all__ = ["OrchestratorLocalBackend"]
+__all__ = ["OrchestratorBaseBackend", "OrchestratorLocalBackend"]
 
 
 class OrchestratorLocalBackend(OrchestratorBackend):
@@ -23,3 +23,7 @@ class OrchestratorLocalBackend(OrchestratorBackend):
 
     def run(self, work: PlanWork) -> None:
         work.execute_here(max_parallel_steps=self.max_parallel_steps)
+
+
+#: The name under which the first ZenML knew it.
+OrchestratorBaseBackend = OrchestratorLocalBackend

@@ -5,7 +5,6 @@ Not ``multiprocessing``: it pickles what it sends, and runs the user's script ag
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -24,6 +23,8 @@ __all__ = ["map_in_processes"]
 
 #: How often a unit may take its worker down with it before it is held to be the cause.
 _DEATHS = 2
+
+_MAIN = "from zenml.local._worker import main; main()"
 
 
 class UnitFailedError(errors.RunError):
@@ -111,16 +112,13 @@ class _Pool:
             return self._left.popleft() if self._left and not self._closed else None
 
     def _start(self) -> subprocess.Popen[bytes]:
-        # "-c" and not "-m": the worker must not put its own folder, or ours, on sys.path twice.
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
-        }
-        process = subprocess.Popen(
-            [sys.executable, "-c", "from zenml.local._worker import main; main()"],
+        # Exactly our path and arguments, so that a module is imported as it would be here: "-c" and
+        # PYTHONPATH alone would put the current folder first, where it may hide the script's own.
+        code = f"import sys; sys.path[:] = {[*map(str, sys.path)]!r}; {_MAIN}"
+        process = subprocess.Popen(  # noqa: S603 - this interpreter, and a fixed command
+            [sys.executable, "-c", code, *sys.argv[1:]],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment,
         )
         with self._lock:
             self._processes.add(process)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from queue import SimpleQueue
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
 from zenml.core import MapContext, ProcessingBackend, Unit, execute_unit
 
-__all__ = ["ProcessingLocalBackend"]
+__all__ = ["ProcessingBaseBackend", "ProcessingLocalBackend"]
 
 
 class ProcessingLocalBackend(ProcessingBackend):
@@ -28,7 +29,7 @@ class ProcessingLocalBackend(ProcessingBackend):
     mode: Literal["threads", "processes"] = "threads"
 
     def map(self, units: Sequence[Unit], context: MapContext) -> Iterator[tuple[int, Any]]:
-        workers = min(self.workers or os.cpu_count() or 1, len(units))
+        workers = max(1, min(self.workers or os.cpu_count() or 1, len(units)))
         if self.mode == "processes":
             from zenml.local._processes import map_in_processes
 
@@ -38,24 +39,42 @@ class ProcessingLocalBackend(ProcessingBackend):
         return _map_in_threads(units, context, workers)
 
 
+#: The name under which the first ZenML knew it.
+ProcessingBaseBackend = ProcessingLocalBackend
+
+
 def _map_in_threads(
     units: Sequence[Unit], context: MapContext, workers: int
 ) -> Iterator[tuple[int, Any]]:
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="zenml-unit")
     waiting = iter(enumerate(units))
-    running: dict[Future[Any], int] = {}
-    try:
-        while True:
-            # Twice as many as there are workers keeps each busy; ten thousand futures would not.
-            while len(running) < 2 * workers:
+    lock, closed = threading.Lock(), threading.Event()
+    done: SimpleQueue[tuple[int, Any] | BaseException] = SimpleQueue()
+
+    def serve() -> None:
+        while not closed.is_set():
+            with lock:
                 following = next(waiting, None)
-                if following is None:
-                    break
-                running[pool.submit(execute_unit, following[1], context)] = following[0]
-            if not running:
+            if following is None:
                 return
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield running.pop(future), future.result()
+            try:
+                done.put((following[0], execute_unit(following[1], context)))
+            except BaseException as error:  # noqa: BLE001 - raised where the results are read
+                done.put(error)
+
+    # Daemons, unlike those of ThreadPoolExecutor: a second Ctrl-C leaves whatever a unit does.
+    threads = [
+        threading.Thread(target=serve, name="zenml-unit", daemon=True) for _ in range(workers)
+    ]
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in units:
+            result = done.get()
+            if isinstance(result, BaseException):
+                raise result
+            yield result
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        closed.set()
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zenml.core import StepWork, TrainingBackend
 
-__all__ = ["TrainingLocalBackend"]
+__all__ = ["TrainingBaseBackend", "TrainingLocalBackend"]
 
 
 class TrainingLocalBackend(TrainingBackend):
@@ -12,3 +12,7 @@ class TrainingLocalBackend(TrainingBackend):
 
     def train(self, work: StepWork) -> None:
         work.execute_here()
+
+
+#: The name under which the first ZenML knew it.
+TrainingBaseBackend = TrainingLocalBackend

@@ -8,6 +8,9 @@ from zenml.core.plugins import BackendSpec, hookimpl
 
 __all__: list[str] = []
 
+#: What a job can be asked to do here.
+_JOB = frozenset({"attach", "cancel", "detach", "logs", "parallel"})
+
 
 @hookimpl
 def zenml_orchestrators() -> Iterator[BackendSpec]:
@@ -18,6 +21,12 @@ def zenml_orchestrators() -> Iterator[BackendSpec]:
         summary="Runs a pipeline in this process; independent steps run at the same time.",
         capabilities=frozenset({"cancel", "parallel"}),
         aliases=("OrchestratorBaseBackend",),
+    )
+    yield BackendSpec(
+        type="subprocess",
+        target="zenml.local:OrchestratorSubprocessBackend",
+        summary="Runs a pipeline in a process of its own, as a remote service would.",
+        capabilities=_JOB,
     )
 
 
@@ -42,4 +51,10 @@ def zenml_trainers() -> Iterator[BackendSpec]:
         summary="Trains in this process.",
         capabilities=frozenset({"cancel"}),
         aliases=("TrainingBaseBackend",),
+    )
+    yield BackendSpec(
+        type="subprocess",
+        target="zenml.local:TrainingSubprocessBackend",
+        summary="Trains in a process of its own, as a remote service would.",
+        capabilities=_JOB,
     )

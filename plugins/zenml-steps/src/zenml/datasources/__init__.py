@@ -1,6 +1,6 @@
 """Datasources: named, versioned sources of rows."""
 
-from zenml.core._lazy import attach
+from zenml.core.lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,

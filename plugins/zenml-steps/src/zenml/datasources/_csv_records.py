@@ -19,10 +19,13 @@ import numpy.typing as npt
 from zenml.core.errors import DataError
 
 __all__ = [
+    "BLANK",
     "BLOCK",
     "SHARD_BYTES",
     "Dialect",
     "LongRecordError",
+    "RowProblem",
+    "Shape",
     "cut",
     "find_problem",
     "read_header",
@@ -37,7 +40,10 @@ BLOCK: Final = 1 << 18
 SHARD_BYTES: Final = 64 << 20
 
 _NEWLINE: Final = 10
+_RETURN: Final = 13
 _BOM: Final = b"\xef\xbb\xbf"
+#: A record with nothing in it, ended as lines are, or by the end of the file.
+BLANK: Final = frozenset({b"", b"\n", b"\r\n", b"\r"})
 _Bytes = npt.NDArray[np.uint8]
 
 
@@ -135,10 +141,24 @@ def whole_records(data: bytes, dialect: Dialect) -> bytes:
     return data[: int(ends[-1])] if len(ends) else b""
 
 
-def shape(data: bytes, dialect: Dialect) -> tuple[int, int]:
-    """Records in ``data``, and separators between their fields. Quoted ones do not count."""
+class Shape(NamedTuple):
+    """What text looks like without being parsed.
+
+    Attributes:
+        records: How many records, blank ones included.
+        separators: How many separators between fields; quoted ones do not count.
+        sound: Whether every quote that opens a field is closed at the end of it.
+    """
+
+    records: int
+    separators: int
+    sound: bool = True
+
+
+def shape(data: bytes, dialect: Dialect) -> Shape:
+    """Count records and separators, and look at the quotes."""
     array = np.frombuffer(data, np.uint8)
-    unfinished = 0 if data.endswith(b"\n") else 1
+    unfinished = 0 if data.endswith(b"\n") or not data else 1
     separator = ord(dialect.separator)
     if dialect.quote is None or dialect.quote.encode() not in data:
         lines = separators = 0
@@ -146,14 +166,36 @@ def shape(data: bytes, dialect: Dialect) -> tuple[int, int]:
             block = array[start : start + BLOCK]
             lines += int(np.count_nonzero(block == _NEWLINE))
             separators += int(np.count_nonzero(block == separator))
-        return lines + unfinished, separators
+        return Shape(lines + unfinished, separators)
     quotes = np.flatnonzero(array == ord(dialect.quote))
     newlines = np.searchsorted(quotes, np.flatnonzero(array == _NEWLINE))
-    separators_ = np.searchsorted(quotes, np.flatnonzero(array == separator))
-    return (
+    outside = np.searchsorted(quotes, np.flatnonzero(array == separator))
+    return Shape(
         int(np.count_nonzero(newlines % 2 == 0)) + unfinished,
-        int(np.count_nonzero(separators_ % 2 == 0)),
+        int(np.count_nonzero(outside % 2 == 0)),
+        _is_sound(array, quotes, separator),
     )
+
+
+def _is_sound(array: _Bytes, quotes: npt.NDArray[np.intp], separator: int) -> bool:
+    """Whether quotes come in pairs, and none that opens a field is closed in its middle.
+
+    Quotes inside a field that does not begin with one are characters like others.
+    """
+    if len(quotes) % 2:
+        return False
+    opening, closing = quotes[0::2], quotes[1::2]
+    padded = np.concatenate(([_NEWLINE], array, [_NEWLINE, _NEWLINE]))
+    before, behind, further = padded[opening], padded[closing + 2], padded[closing + 3]
+    # Two quotes in a row stand for one: the field goes on, and is opened by what opened it before.
+    goes_on = np.zeros(len(opening), dtype=bool)
+    goes_on[1:] = opening[1:] == closing[:-1] + 1
+    opens = (before == separator) | (before == _NEWLINE)
+    first = np.maximum.accumulate(np.where(goes_on, 0, np.arange(len(opening))))
+    ends = (behind == separator) | (behind == _NEWLINE)
+    ends |= (behind == _RETURN) & (further == _NEWLINE)
+    ends[:-1] |= goes_on[1:]
+    return bool((ends | ~opens[first]).all())
 
 
 def without_blank_lines(data: bytes, dialect: Dialect) -> bytes:
@@ -163,17 +205,15 @@ def without_blank_lines(data: bytes, dialect: Dialect) -> bytes:
         ends, _ = _record_ends(array, ord(dialect.quote), inside=False)
     else:
         ends = np.flatnonzero(array == _NEWLINE) + 1
-    starts = np.concatenate(([0], ends))
-    ends = np.concatenate((ends, [len(array)]))
-    sizes = ends - starts
-    short = (sizes == 1) & (array[np.minimum(starts, len(array) - 1)] == _NEWLINE)
-    crlf = (sizes == 2) & (array[np.minimum(starts, len(array) - 1)] == 13)
-    crlf &= array[np.minimum(starts + 1, len(array) - 1)] == _NEWLINE
-    blank = short | crlf
-    if not blank.any():
+    bounds = np.concatenate(([0], ends, [len(array)]))
+    # Few records are so short that they could be blank.
+    short = np.flatnonzero(np.diff(bounds) <= 2).tolist()
+    places = [(int(bounds[number]), int(bounds[number + 1])) for number in short]
+    blank = [(start, end) for start, end in places if data[start:end] in BLANK]
+    if not blank:
         return data
     keep = np.ones(len(array), dtype=bool)
-    for start, end in zip(starts[blank].tolist(), ends[blank].tolist(), strict=True):
+    for start, end in blank:
         keep[start:end] = False
     return array[keep].tobytes()
 
@@ -288,10 +328,18 @@ class RowProblem(NamedTuple):
     column: str | None = None
 
 
-def find_problem(data: bytes, columns: int, dialect: Dialect) -> RowProblem | None:
+def find_problem(
+    data: bytes, columns: int, dialect: Dialect, *, strays: bool = True
+) -> RowProblem | None:
     """Look for the first row that is no row of the table; slow and exact.
 
-    Blank lines are no problem, unless there is one column only (then they are values).
+    Args:
+        data: Whole records.
+        columns: How many fields each should have. Blank lines are no problem, unless it is one:
+            then they are values.
+        dialect: How they are written.
+        strays: Whether a quote inside a field that is not quoted is a problem, if there is no
+            other. (It is one only where others would take it for the beginning of quotes.)
     """
     mark = dialect.quote.encode() if dialect.quote else b""
     quote = re.escape(mark)
@@ -329,7 +377,7 @@ def find_problem(data: bytes, columns: int, dialect: Dialect) -> RowProblem | No
                 f"{bad_byte - start + 1} of the row",
                 _ENCODING_REMEDY,
             )
-        blank = columns > 1 and not data[start:position].strip(b"\r\n")
+        blank = columns > 1 and data[start:position] in BLANK
         if fields != columns and not blank:
             few = "too few" if fields < columns else "too many"
             return RowProblem(
@@ -340,7 +388,7 @@ def find_problem(data: bytes, columns: int, dialect: Dialect) -> RowProblem | No
             )
         row += not blank
         fields, start = 0, position
-    return stray
+    return stray if strays else None
 
 
 def _first_undecodable(data: bytes) -> int | None:

@@ -20,6 +20,7 @@ import polars as pl
 from zenml.core.contracts import Blob, Files, StepContext
 from zenml.core.errors import DataError
 from zenml.datasources._csv_records import (
+    BLANK,
     BLOCK,
     SHARD_BYTES,
     Dialect,
@@ -82,8 +83,8 @@ def take_snapshot(source: CSVDatasource, context: StepContext) -> dict[str, Any]
             for name, need in result["needs"].items():
                 needed[name] = need if needed[name] == UNKNOWN else join(needed[name], need)
         final = {name: settle(kind) for name, kind in needed.items()}
-        if all(types[name] in (kind, UNKNOWN) for name, kind in final.items()) and all(
-            kind == "string" for name, kind in final.items() if types[name] == UNKNOWN
+        if all(result["written"] for result in results) and all(
+            kind == settle(types[name]) for name, kind in final.items()
         ):
             break
         context.log.info(
@@ -202,7 +203,8 @@ def _guess(layouts: Sequence[_Layout], dialect: Dialect, columns: Sequence[str])
         with layout.file.open() as stream, _plain(stream, layout.compression, layout.file) as text:
             _skip(text, start, layout)
             data = _read(text, _SAMPLE_BYTES, layout.file)
-        data = whole_records(data, dialect) or data
+        if len(data) == _SAMPLE_BYTES:  # a record that is cut off could need more than it does
+            data = whole_records(data, dialect)
         if data:
             texts.append(data if data.endswith(b"\n") else data + b"\n")
     try:
@@ -266,9 +268,10 @@ def read_shards(payload: Mapping[str, Any], files: Files) -> dict[str, Any]:
 
     Returns:
         ``shards``: rows, data file and measures of each. ``needs``: column to what its values need,
-        where that is not what was assumed; shards from there on are not written. ``problem``: what
-        is wrong with the text, if anything. (It is returned, not raised: of several problems the
-        first in the file is the one to report, whichever worker is faster.)
+        where that was to be found out or is not what was assumed. ``written``: whether all shards
+        were; from the first value on that does not fit, none is. ``problem``: what is wrong with
+        the text, if anything. (It is returned, not raised: of several problems the first in the
+        file is the one to report, whichever worker is faster.)
     """
     file = SourceFile(*payload["file"])
     reader = _Reader(payload, file, files)
@@ -298,7 +301,7 @@ def read_shards(payload: Mapping[str, Any], files: Files) -> dict[str, Any]:
                 "remedy": "close the quote; if quotes mean nothing in this file, pass quote=None",
             }
             return {"shards": [], "needs": {}, "problem": problem}
-    return {"shards": reader.shards, "needs": reader.needs}
+    return {"shards": reader.shards, "needs": reader.needs, "written": reader.written}
 
 
 def _stream(text: BinaryIO, file: SourceFile, dialect: Dialect, rows: int) -> Iterator[bytes]:
@@ -331,6 +334,7 @@ class _Reader:
         self.rows = 0
         self.lines = 0
         self.shards: list[dict[str, Any]] = []
+        self.written = True
         self.needs: dict[str, str] = {}
 
     def add(self, data: bytes) -> None:
@@ -352,11 +356,10 @@ class _Reader:
         self.rows += records
         self.lines += data.count(b"\n")
         # Once a type was wrong all will be read again, so there is no use in writing the rest.
-        wrong = any(
-            settle(need) != ("string" if self.types[name] == UNKNOWN else self.types[name])
-            for name, need in self.needs.items()
+        self.written = self.written and all(
+            settle(need) == settle(self.types[name]) for name, need in self.needs.items()
         )
-        if not wrong:
+        if self.written:
             blob = write_parquet(frame, self.files)
             measures = measure(frame, self.files)
             self.shards.append(
@@ -370,19 +373,17 @@ class _Reader:
     def _table(self, data: bytes) -> tuple[bytes, int]:
         """The text without blank lines, and how many rows it has; checks that it is a table."""
         width = len(self.types) - 1
-        records, separators = shape(data, self.dialect)
-        if separators == records * width:
-            return data, records
-        problem = find_problem(data, len(self.types), self.dialect)
+        found = shape(data, self.dialect)
+        if found.sound and found.separators == found.records * width:
+            return data, found.records
+        problem = find_problem(data, len(self.types), self.dialect, strays=False)
         if problem is not None:
             self._raise(problem.message, problem.remedy, data, problem.row, problem.offset)
         text = without_blank_lines(data, self.dialect)
-        if not text:
-            return text, 0
-        records, separators = shape(text, self.dialect)
-        if separators != records * width:
+        found = shape(text, self.dialect)
+        if not found.sound or found.separators != found.records * width:
             self._raise_problem(data, "the number of separators does not fit the header")
-        return text, records
+        return text, found.records
 
     def _as_strings(
         self, data: bytes, text: bytes, error: pl.exceptions.PolarsError
@@ -462,10 +463,8 @@ class _Reader:
             rows = 0
             # Blank lines are no rows, and finding them takes the text itself.
             for data in _stream_part(text, self.file, self.dialect, size):
-                rows += shape(
-                    data if len(self.types) == 1 else without_blank_lines(data, self.dialect),
-                    self.dialect,
-                )[0]
+                kept = data if len(self.types) == 1 else without_blank_lines(data, self.dialect)
+                rows += shape(kept, self.dialect).records
             return rows, lines
 
 
@@ -491,7 +490,7 @@ def _offset_of(data: bytes, row: int, columns: int, dialect: Dialect) -> int:
     """Where in the text its row number ``row`` begins; blank lines are no rows."""
     start = seen = 0
     for begin, end in cut([data], 0, dialect, 1):
-        if columns > 1 and not data[begin:end].strip(b"\r\n"):
+        if columns > 1 and data[begin:end] in BLANK:
             continue
         if seen == row:
             start = begin

@@ -41,7 +41,7 @@ def join(one: str, other: str) -> str:
 
 def settle(kind: str) -> str:
     """The type of a column whose values need ``kind`` in all."""
-    return "string" if kind in (NOTHING, LONG) else kind
+    return "string" if kind in (NOTHING, LONG, UNKNOWN) else kind
 
 
 def infer(texts: pl.Series) -> str:

@@ -1,6 +1,6 @@
 """The standard library of steps: columnar, deterministic, the same on every backend."""
 
-from zenml.core._lazy import attach
+from zenml.core.lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,

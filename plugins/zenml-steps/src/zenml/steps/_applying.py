@@ -7,6 +7,7 @@ every machine and for any number of threads.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Final
@@ -69,13 +70,11 @@ def _conform_series(series: pl.Series, kind: str) -> pl.Series:
     if series.dtype == wanted:
         return series
     given = series.dtype
-    if given == pl.Null:
-        return series.cast(wanted)
-    if kind == "string" and given in (pl.Categorical, pl.Enum):
-        return series.cast(wanted)
-    fits = (kind == "float" and given.is_numeric()) or (kind == "integer" and given.is_numeric())
-    if fits:
-        cast = series.cast(wanted, strict=False)
+    if given == pl.Null or (kind == "string" and given in (pl.Categorical, pl.Enum)):
+        named: pl.Series = series.cast(wanted)
+        return named
+    if kind in ("integer", "float") and given.is_numeric():
+        cast: pl.Series = series.cast(wanted, strict=False)
         # NaN is how some sources write a missing integer.
         source = series.fill_nan(None) if given.is_float() else series
         same = (cast == source) | (cast.is_null() & source.is_null())
@@ -93,8 +92,22 @@ def _conform_series(series: pl.Series, kind: str) -> pl.Series:
     )
 
 
-def frame_of_rows(transform: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    """Rows as dictionaries to a frame with the types that were trained on. Raises ``DataError``."""
+def frame_of_rows(transform: Mapping[str, Any], rows: Any) -> pl.DataFrame:
+    """Rows as a frame: dictionaries get the types that were trained on. Raises ``DataError``."""
+    if isinstance(rows, pl.DataFrame):
+        return rows
+    if type(rows).__module__.partition(".")[0] == "pandas":
+        from zenml.steps._pandas import from_pandas
+
+        return from_pandas(rows)[0]
+    rows = [rows] if isinstance(rows, Mapping) else list(rows)
+    wrong = next((place for place, row in enumerate(rows) if not isinstance(row, Mapping)), None)
+    if wrong is not None:
+        raise DataError(
+            f"expected a dictionary of column to value, found {rows[wrong]!r}",
+            where=f"row {wrong + 1}",
+            remedy="pass a list of dictionaries, or a frame",
+        )
     series = []
     for column in transform["columns"]:
         name = column["column"]
@@ -109,41 +122,58 @@ def frame_of_rows(transform: Mapping[str, Any], rows: Sequence[Mapping[str, Any]
                 where=f"row {lacking[0] + 1}",
                 remedy="give every feature a value, or None where it is missing",
             )
-        values = [row[name] for row in rows]
-        try:
-            series.append(pl.Series(name, values, dtype=dtype_of(column["type"]), strict=True))
-        except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
-            series.append(_mixed(name, values, column["type"]))
+        series.append(_series_of(name, [row[name] for row in rows], column["type"]))
     present = {item.name for item in series}
-    if rows:
-        others = [name for name in rows[0] if name not in present]
-        series += [pl.Series(name, [None] * len(rows)) for name in others]
-    return pl.DataFrame(series, strict=False)
+    others = [name for name in (rows[0] if rows else ()) if name not in present]
+    # Other columns only serve to say what a missing one may be called.
+    return pl.DataFrame([*series, *(pl.Series(name, [None] * len(rows)) for name in others)])
 
 
-_EXPECTED: Final = {"boolean": bool, "string": str}
+_EXPECTED: Final[Mapping[str, type]] = {
+    "boolean": bool,
+    "float": float,
+    "integer": int,
+    "string": str,
+}
 
 
-def _mixed(name: str, values: Sequence[Any], kind: str) -> pl.Series:
-    """Values that are not all of the type: whole floats pass for integers, as JSON has them."""
-    result: list[Any] = []
-    for place, value in enumerate(values):
-        if kind in ("integer", "float") and isinstance(value, (int, float)):
-            plain: Any = value
-            if kind == "integer" and isinstance(value, float):
-                plain = int(value) if value.is_integer() else value
-            if not isinstance(value, bool) and (kind == "float" or not isinstance(plain, float)):
-                result.append(plain)
-                continue
-        elif value is None or (kind in _EXPECTED and isinstance(value, _EXPECTED[kind])):
-            result.append(value)
-            continue
-        raise DataError(
-            f"'{name}' is of type {kind} in training, and {value!r} is none",
-            where=f"row {place + 1}",
-            remedy="send the values as they were in training",
-        )
-    return pl.Series(name, result, dtype=dtype_of(kind), strict=False)
+def _series_of(name: str, values: Sequence[Any], kind: str) -> pl.Series:
+    """Values with the type that was trained on.
+
+    Numbers may come as JSON has them: whole floats for integers, integers for floats, and NaN for
+    what is missing. Nothing else is converted.
+    """
+    expected = _EXPECTED[kind]
+    if not {type(value) for value in values} <= {expected, type(None)}:
+        values = [_value_of(name, value, kind, place) for place, value in enumerate(values)]
+    try:
+        return pl.Series(name, values, dtype=dtype_of(kind))
+    except OverflowError as error:
+        raise DataError(f"'{name}' has a value of more than 64 bits: {error}") from error
+
+
+def _value_of(name: str, value: Any, kind: str, place: int) -> Any:
+    expected = _EXPECTED[kind]
+    if value is None or type(value) is expected:
+        return value
+    if kind == "float" and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind == "integer" and isinstance(value, float):
+        if math.isnan(value):
+            return None
+        if value.is_integer():
+            return int(value)
+    # NumPy's scalars and subclasses of the built-in types.
+    if isinstance(value, expected) and not isinstance(value, bool):
+        return expected(value)
+    item = getattr(value, "item", None)
+    if callable(item) and type(plain := item()) is not type(value):
+        return _value_of(name, plain, kind, place)
+    raise DataError(
+        f"'{name}' is of type {kind} in training, and {value!r} is none",
+        where=f"row {place + 1}",
+        remedy="send the values as they were in training",
+    )
 
 
 def _apply_column(column: Mapping[str, Any], series: pl.Series) -> pl.Series:
@@ -163,7 +193,8 @@ def _apply_column(column: Mapping[str, Any], series: pl.Series) -> pl.Series:
         values = _scale(step, values)
     if isinstance(values.dtype, pl.Array):
         return values
-    return values.cast(pl.Float32)
+    result: pl.Series = values.cast(pl.Float32)
+    return result
 
 
 def _text(value: Any, kind: str) -> str:
@@ -200,7 +231,8 @@ def _scale(step: Mapping[str, Any], values: pl.Series) -> pl.Series:
     if method == "no_transform":
         return values
     if method in ("scale_to_z_score", "scale_to_0_1", "scale_by_min_max"):
-        return (values - step["shift"]) * step["factor"] + step["offset"]
+        scaled: pl.Series = (values - step["shift"]) * step["factor"] + step["offset"]
+        return scaled
     if method == "bucketize":
         boundaries = np.array(step["boundaries"], dtype=np.float64)
         found = np.searchsorted(boundaries, values.fill_null(0.0).to_numpy(), side="right")
@@ -226,8 +258,9 @@ def matrix(transform: Mapping[str, Any], applied: pl.DataFrame) -> npt.NDArray[n
         if column["role"] != "feature":
             continue
         values = applied[column["output"]]
-        array = values.to_numpy()
-        columns.append(array.reshape(len(values), -1).astype(np.float32, copy=False))
+        width = values.dtype.size if isinstance(values.dtype, pl.Array) else 1
+        array = values.to_numpy().reshape(len(values), width)
+        columns.append(array.astype(np.float32, copy=False))
     return np.ascontiguousarray(np.concatenate(columns, axis=1))
 
 

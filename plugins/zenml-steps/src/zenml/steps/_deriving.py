@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -36,16 +37,18 @@ def derive_columns(step: DerivedColumns, examples: Dataset, context: StepContext
                 where=step.title,
                 remedy="cast the columns, so that their types do not depend on the rows",
             )
-    # A part has the step's own name, so that a second derivation does not replace the first.
+    # Named by the columns, so that a second derivation does not replace the first, and that what a
+    # step is called in a pipeline is not part of its result.
+    names = hashlib.sha256("\n".join(types).encode()).hexdigest()[:12]
     blobs = [Blob(*result["blob"]) for result in results]
-    return examples.with_part(f"derived {context.step}", types, blobs)
+    return examples.with_part(f"derived-{names}", types, blobs)
 
 
 def derive_shard(payload: Mapping[str, Any], files: Files) -> dict[str, Any]:
     """Unit: derive the columns of one shard."""
     step: DerivedColumns = load(payload["step"])(**payload["parameters"])
     frame = read_rows(payload["shard"], files)
-    made = step.derive(frame)
+    made: Any = step.derive(frame)
     if not isinstance(made, pl.DataFrame) or made.height != frame.height:
         found = f"{made.height} rows" if isinstance(made, pl.DataFrame) else type(made).__name__
         raise DataError(

@@ -40,7 +40,11 @@ def evaluate(
     metrics = _metrics(step, model)
     columns = list(dict.fromkeys([*model.features, model.label, *sliced]))
     positions = [examples.splits.index(split) for split in splits]
-    common = {"model": put(_stored(model, context.files), context.files), "slices": sliced}
+    common = {
+        "format": model.artifact_format,
+        "model": put(_stored(model, context.files), context.files),
+        "slices": sliced,
+    }
     results = context.map(
         predict_shard,
         [
@@ -85,7 +89,6 @@ def _stored(model: Model, files: Files) -> dict[str, Any]:
     """The model as plain data and bytes in the store, for the units to read."""
     artifact: Artifact = load(model.artifact_format)().save(model, files)
     return {
-        "format": model.artifact_format,
         "name": artifact.format,
         "value": artifact.value,
         "files": {name: [blob.digest, blob.size] for name, blob in artifact.files.items()},
@@ -104,7 +107,7 @@ def predict_shard(payload: Mapping[str, Any], files: Files) -> dict[str, Any]:
     stored = fetch(payload["model"], files)
     blobs = {name: Blob(*blob) for name, blob in stored["files"].items()}
     artifact = Artifact(format=stored["name"], value=stored["value"], files=blobs)
-    model: Model = load(stored["format"])().load(artifact, files)
+    model: Model = load(payload["format"])().load(artifact, files)
     frame = read_rows(payload["shard"], files)
     label = frame[model.label]
     missing = label.is_null()

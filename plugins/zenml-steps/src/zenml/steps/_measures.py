@@ -154,8 +154,7 @@ class Counts:
         """Count the values of a column; nulls, NaN and infinities are left out."""
         series = series.drop_nulls()
         if series.dtype.is_float():
-            # Adding zero makes one zero of the two.
-            series = series.filter(series.is_finite()) + 0.0
+            series = series.filter(series.is_finite())
         found = cls(limit)
         glance = series.head(max(cls._GLANCE, limit + 1))
         if len(series) > len(glance) and glance.n_unique() > limit:
@@ -166,6 +165,9 @@ class Counts:
             found.values = None
             return found
         values, counts = frame["value"].to_list(), frame["count"].to_list()
+        if series.dtype.is_float():
+            # The two zeros are equal, and either may have been kept; adding zero makes them one.
+            values = [value + 0.0 for value in values]
         found.values = dict(zip(values, counts, strict=True))
         return found
 
@@ -211,8 +213,16 @@ class Sketch:
             bins = ((filled + first) * sign).tolist()
             sketch.bins.update(zip(bins, counts[filled].tolist(), strict=True))
         if zeros:
-            sketch.bins[0] = sketch.bins.get(0, 0) + zeros
+            sketch.bins[0] = zeros
         return sketch
+
+    def add_counts(self, counts: Iterable[Sequence[Any]]) -> None:
+        """Add numbers, each as often as it was counted: ``(value, count)``."""
+        pairs = list(counts)
+        keys = np.abs(np.array([pair[0] for pair in pairs], dtype=np.float64)).view(np.int64)
+        for key, (value, count) in zip((keys >> _SHIFT).tolist(), pairs, strict=True):
+            signed = -key if value < 0 else key
+            self.bins[signed] = self.bins.get(signed, 0) + count
 
     def add(self, other: Iterable[Sequence[int]]) -> None:
         """Add the encoded bins of another shard."""
@@ -222,7 +232,7 @@ class Sketch:
     def add_value(self, value: float, count: int) -> None:
         """Add a number ``count`` times."""
         if count:
-            self.add([[_bin_of(value), count]])
+            self.add_counts([(value, count)])
 
     def encode(self) -> list[list[int]]:
         """``[bin, count]`` as plain data, by bin: hence by value."""
@@ -263,16 +273,12 @@ def histogram(
     width = high / bars - low / bars
     if not width > 0.0:
         return {"edges": [low, high], "counts": [sum(pair[1] for pair in pairs)]}
-    edges = [low, *(low + width * bar for bar in range(1, bars)), high]
+    between = (low / bars * (bars - bar) + high / bars * bar for bar in range(1, bars))
+    edges = [low, *between, high]
     counts = [0] * bars
     for value, count in pairs:
         counts[min(max(bisect_right(edges, value) - 1, 0), bars - 1)] += count
     return {"edges": edges, "counts": counts}
-
-
-def _bin_of(value: float) -> int:
-    key = int(np.array([abs(value)]).view(np.int64)[0]) >> _SHIFT
-    return -key if value < 0 else key
 
 
 def _edge(key: int) -> float:

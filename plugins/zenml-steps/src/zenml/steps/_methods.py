@@ -177,7 +177,7 @@ def _check_method(
         ):
             kinds = " or ".join(kind.__name__ for kind in takes[key][0])
             yield Problem(f"{path}.{key}", f"expected {kinds}, found {value!r}")
-        elif key in ("num_buckets", "hash_buckets", "depth") and int(value) < 1:
+        elif takes[key][0] == (int,) and not _is_positive(value):
             yield Problem(f"{path}.{key}", f"expected at least 1, found {value}")
     for key, (_, default) in takes.items():
         if default is _REQUIRED and key not in given:
@@ -186,6 +186,10 @@ def _check_method(
         low, high = given.get("min", 0.0), given.get("max", 1.0)
         if isinstance(low, _NUMBER) and isinstance(high, _NUMBER) and low >= high:
             yield Problem(path, f"min must be less than max, found {low} and {high}")
+
+
+def _is_positive(value: Any) -> bool:
+    return bool(value >= 1)
 
 
 def _name_of(item: Any) -> Any:

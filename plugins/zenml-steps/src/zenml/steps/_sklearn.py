@@ -265,7 +265,21 @@ def _canonical(data: bytes) -> bytes:
         for old, new in sorted(names.items(), key=lambda pair: pair[1]):
             entry = zipfile.ZipInfo(new, date_time=(1980, 1, 1, 0, 0, 0))
             entry.external_attr = 0o600 << 16
-            archive.writestr(entry, contents[old])
+            content = contents[old]
+            archive.writestr(entry, _without_padding(content) if old.endswith(".npy") else content)
+    return buffer.getvalue()
+
+
+def _without_padding(content: bytes) -> bytes:
+    """The same array file; records have gaps, and in these is whatever was in memory there."""
+    array = np.load(io.BytesIO(content), allow_pickle=False)
+    if array.dtype.names is None:
+        return content
+    clean = np.zeros(array.shape, array.dtype)
+    for name in array.dtype.names:
+        clean[name] = array[name]
+    buffer = io.BytesIO()
+    np.save(buffer, clean, allow_pickle=False)
     return buffer.getvalue()
 
 

@@ -45,7 +45,7 @@ def random_bits(seed: int, first: int, count: int) -> npt.NDArray[np.uint64]:
     return bits
 
 
-def _mix(bits: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def _mix(bits: Any) -> Any:
     bits = (bits ^ (bits >> np.uint64(30))) * _FIRST
     bits = (bits ^ (bits >> np.uint64(27))) * _SECOND
     return bits ^ (bits >> np.uint64(31))
@@ -75,7 +75,7 @@ def split_dataset(step: BaseSplit, examples: Dataset, context: StepContext) -> D
             f"the splits need different names, and are called {names}",
             where=f"{step.title}.get_split_names()",
         )
-    columns = step.columns()
+    columns = step.reads()
     maker = {"step": reference(type(step)), "parameters": step.parameters(), "splits": names}
     results = context.map(
         split_shard,

@@ -49,7 +49,8 @@ def _measure(series: pl.Series) -> dict[str, Any]:
     if series.dtype != pl.Boolean:
         partial["nans"] = numbers.nans
         partial["infinite"] = numbers.infinite
-        partial["bins"] = Sketch.of(numbers.finite).encode()
+        if counts is None:  # bins follow from counts where there are any
+            partial["bins"] = Sketch.of(numbers.finite).encode()
     return partial
 
 
@@ -65,11 +66,23 @@ class _Column:
     def add(self, partial: Mapping[str, Any]) -> None:
         for name in self.plain:
             self.plain[name] += partial.get(name, 0)
-        self.counts.add(partial["counts"])
+        self._add_values(partial)
         self.moments = self.moments.plus(
             Moments.decode(partial.get("moments") or partial["lengths"])
         )
-        self.sketch.add(partial.get("bins", ()))
+
+    def _add_values(self, partial: Mapping[str, Any]) -> None:
+        """Keep counts while there are few values, and bins from then on."""
+        known, counts = self.counts.values, partial["counts"]
+        self.counts.add(counts)
+        if self.counts.values is not None or "lengths" in partial:
+            return
+        if known is not None:
+            self.sketch.add_counts(known.items())
+        if counts is None:
+            self.sketch.add(partial["bins"])
+        elif known is None:
+            self.sketch.add_counts(counts)
 
     def finish(self, name: str, kind: str, rows: int) -> dict[str, Any]:
         values = self.counts.values
@@ -98,7 +111,7 @@ class _Column:
             "min": moments.minimum,
             "max": moments.maximum,
             "std": moments.deviation(),
-            "zeros": self.sketch.bins.get(0, 0),
+            "zeros": self.sketch.bins.get(0, 0) if values is None else values.get(0, 0),
         }
         if moments.minimum is not None and moments.maximum is not None:
             low, high = moments.minimum, moments.maximum

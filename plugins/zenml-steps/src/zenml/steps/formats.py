@@ -95,10 +95,10 @@ class PolarsFrameFormat(ArtifactFormat):
 
 
 class PandasFrameFormat(ArtifactFormat):
-    """A pandas frame, as Parquet; its index comes back as it was if it has names or is the default.
+    """A pandas frame, as Parquet, with its index; pyarrow is not needed.
 
-    Columns must have text names. Types come back as Polars writes them: an integer column with
-    missing values, for one, as floats.
+    Columns and index levels must have text names (or none, for the index) and values of one plain
+    type each. The order of categories is not kept.
     """
 
     name = "pandas-frame/1"
@@ -106,50 +106,30 @@ class PandasFrameFormat(ArtifactFormat):
     def save(self, value: pd.DataFrame, files: Files) -> Artifact:
         """See ``ArtifactFormat.save``. Raises ``DataError`` for what Parquet cannot hold."""
         import pandas as pd
-        import polars as pl
 
+        from zenml.steps._pandas import from_pandas
         from zenml.steps._tables import write_parquet
 
-        default = isinstance(value.index, pd.RangeIndex) and value.index.equals(
-            pd.RangeIndex(len(value))
-        )
-        index: list[str] = []
-        if not default or value.index.name is not None:
-            index = [
-                str(name) if name is not None else f"index_{level}"
-                for level, name in enumerate(value.index.names)
-            ]
-            names = list(value.index.names)
+        index, names = [], list(value.index.names)
+        if names != [None] or not value.index.equals(pd.RangeIndex(len(value))):
+            index = [name or f"index {level}" for level, name in enumerate(names)]
             value = value.rename_axis(index).reset_index()
-        else:
-            names = []
-        wrong = [name for name in value.columns if not isinstance(name, str)]
-        if wrong:
-            raise DataError(
-                f"the frame has columns whose names are not text: {wrong[:5]}",
-                remedy="rename them: frame.columns = frame.columns.map(str)",
-            )
-        try:
-            frame = pl.from_pandas(value)
-        except (TypeError, ValueError, ImportError, pl.exceptions.PolarsError) as error:
-            raise DataError(
-                f"the frame cannot be stored as columns of one type each: {error}",
-                remedy="convert columns of mixed values: frame[name] = frame[name].astype(str)",
-            ) from error
+        frame, types = from_pandas(value)
         return Artifact(
             format=self.name,
-            value={"index": index, "names": names},
+            value={"index": index, "names": names if index else [], "types": types},
             files={"frame.parquet": write_parquet(frame, files)},
         )
 
     def load(self, artifact: Artifact, files: Files) -> pd.DataFrame:
         """See ``ArtifactFormat.load``."""
+        from zenml.steps._pandas import to_pandas
         from zenml.steps._tables import read_parquet
 
-        frame = read_parquet(artifact.files["frame.parquet"], files).to_pandas()
-        index = artifact.value["index"]
-        if index:
-            frame = frame.set_index(index)
+        stored = read_parquet(artifact.files["frame.parquet"], files)
+        frame = to_pandas(stored, artifact.value["types"])
+        if artifact.value["index"]:
+            frame = frame.set_index(artifact.value["index"])
             frame.index.names = artifact.value["names"]
         return frame
 

@@ -81,8 +81,8 @@ class Model(ABC):
         """The predicted label of each raw row, as the label's own values.
 
         Args:
-            rows: Dictionaries or a Polars frame, with the values as they were in the training data.
-                None is a missing value; further columns are ignored.
+            rows: Dictionaries, or a frame (Polars or pandas), with the values as they were in the
+                training data. None is a missing value; further columns are ignored.
 
         Raises:
             DataError: a feature is missing, or its values are not of the type that was trained on.
@@ -103,11 +103,8 @@ class Model(ABC):
         return self._scores(rows)
 
     def _scores(self, rows: Sequence[Mapping[str, Any]] | pl.DataFrame) -> np.ndarray[Any, Any]:
-        import polars as pl
-
         from zenml.steps._applying import apply_transform, frame_of_rows, matrix
 
-        if not isinstance(rows, pl.DataFrame):
-            rows = frame_of_rows(self.transform, list(rows))
-        applied = apply_transform(self.transform, rows.drop(self.label, strict=False))
+        frame = frame_of_rows(self.transform, rows).drop(self.label, strict=False)
+        applied = apply_transform(self.transform, frame)
         return self.scores(matrix(self.transform, applied))

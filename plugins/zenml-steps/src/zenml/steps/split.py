@@ -29,7 +29,7 @@ class BaseSplit(Step):
             def get_split_names(self):
                 return ["train", "test"]
 
-            def columns(self):
+            def reads(self):
                 return ["year"]
 
             def assign(self, frame, first_row):
@@ -46,7 +46,7 @@ class BaseSplit(Step):
     def get_split_names(self) -> Sequence[str]:
         """Names of all splits that ``assign`` may give."""
 
-    def columns(self) -> Sequence[str] | None:
+    def reads(self) -> Sequence[str] | None:
         """The columns that ``assign`` looks at; None (the default) for all of them."""
         return None
 
@@ -58,7 +58,7 @@ class BaseSplit(Step):
         divided into frames is no business of a split.
 
         Args:
-            frame: Consecutive rows, with ``columns()``.
+            frame: Consecutive rows, with the columns that ``reads`` names.
             first_row: Global index of the first of them.
 
         Returns:
@@ -110,7 +110,7 @@ class RandomSplit(BaseSplit):
         """The names in ``split_map``, sorted."""
         return sorted(self.split_map)
 
-    def columns(self) -> list[str]:
+    def reads(self) -> list[str]:
         """None: values do not count."""
         return []
 

@@ -1,7 +1,16 @@
 """Public names that are imported when they are first used (PEP 562).
 
-``import zenml.core`` is paid by every user of every plugin, on every command line, so a package's
-``__init__`` says where its names live and imports none of them.
+Listing what is installed imports the light module of every plugin, and with it the packages that
+it stands in. So a package's ``__init__`` says where its names live, and imports none of them::
+
+    if TYPE_CHECKING:
+        from acme_zenml._backend import AcmeBackend
+
+        __all__ = ["AcmeBackend"]
+    else:
+        __getattr__, __dir__, __all__ = attach(
+            __name__, {"AcmeBackend": "acme_zenml._backend"}
+        )
 """
 
 from __future__ import annotations

@@ -1,0 +1,94 @@
+"""The child: does the work of a task, in a process that may be killed by it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import traceback
+from pathlib import Path
+
+import msgspec
+
+from zenml.core.contracts._job import Failure
+from zenml.core.engine._session import Session
+from zenml.core.engine._steps import StepRunner, failure_of
+from zenml.core.errors import ConfigurationError, Problem, StepFailedError, ZenMLError
+from zenml.core.jobs._task import Task
+from zenml.core.plan._model import Plan
+from zenml.core.plugins import get_registry
+from zenml.core.stores._open import open_store
+
+__all__ = ["Report", "main"]
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What the child tells its supervisor before it ends.
+
+    Attributes:
+        failure: Why it failed; None if it succeeded.
+    """
+
+    failure: Failure | None
+
+
+def main(store_url: str, task: Task, attempt: int, report_path: str, workspace: str) -> int:
+    """Do the task; write a report; return the exit code."""
+    failure: Failure | None = None
+    try:
+        _work(store_url, task, attempt, Path(workspace))
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the client must hear of it
+        root = error.__cause__ if isinstance(error, StepFailedError) and error.__cause__ else error
+        failure = failure_of(root)
+        if isinstance(error, ConfigurationError):
+            failure = msgspec.structs.replace(failure, cause="CONFIG")
+        if not isinstance(root, ZenMLError):
+            traceback.print_exception(root)
+        print(f"error: {error}", file=sys.stderr, flush=True)
+    draft = f"{report_path}.draft"
+    with open(draft, "wb") as file:
+        file.write(msgspec.json.encode(Report(failure)))
+    os.replace(draft, report_path)
+    return 0 if failure is None else 1
+
+
+def _work(store_url: str, task: Task, attempt: int, workspace: Path) -> None:
+    store = open_store(store_url)
+    if task.code is not None:
+        from zenml.core.bundle import unpack
+
+        folder = unpack(store, task.code, workspace / "code")
+        # User code goes first: nothing that the image happens to hold may shadow it.
+        sys.path.insert(0, str(folder))
+        os.chdir(folder)
+    else:
+        os.chdir(workspace)
+    _check_environment(task)
+    plan = msgspec.json.decode(store.read(f"plans/{task.plan}.json"), type=Plan)
+    if plan.digest != task.plan:
+        problem = Problem("plan", f"expected {task.plan[:12]}, found {plan.digest[:12]}")
+        raise ConfigurationError("the stored plan is not the one that was submitted", [problem])
+    plan.check_sources()
+    registry = get_registry()
+    if task.step is None:
+        session = Session(plan, store, registry, run_id=task.run, attempt=attempt)
+        session.execute_here(max_parallel_steps=task.max_parallel_steps)
+        return
+    runner = StepRunner(
+        plan=plan, run_id=task.run, store=store, registry=registry, cancel=threading.Event()
+    )
+    runner.execute(task.step, task.inputs, task.key)
+
+
+def _check_environment(task: Task) -> None:
+    from zenml.core.bundle import check_environment
+
+    mismatches = check_environment(task.requires)
+    if mismatches:
+        raise ConfigurationError(
+            "this environment is not the one that the plan was made in",
+            [
+                Problem(found.name, f"expected {found.wanted}, found {found.found}", found.remedy)
+                for found in mismatches
+            ],
+        )

@@ -1,0 +1,261 @@
+"""The supervisor: runs the child, writes its log and signs of life, and how it all ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from importlib import metadata
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import msgspec
+
+from zenml.core._canonical import canonical
+from zenml.core._clock import now
+from zenml.core.contracts._job import Cause, Failure
+from zenml.core.contracts._store import ArtifactStore
+from zenml.core.errors import StoreError, ZenMLError
+from zenml.core.jobs._log import ChunkedLog, Redactor
+from zenml.core.jobs._task import (
+    EXIT_CODES,
+    PROTOCOL,
+    JobOutcome,
+    Task,
+    exit_code,
+    read_outcome,
+    read_task,
+)
+from zenml.core.runner._child import Report
+from zenml.core.stores._open import open_store
+
+__all__ = ["supervise"]
+
+#: Seconds between signs of life.
+HEARTBEAT = 10.0
+
+
+def supervise(store_url: str, key: str, digest: str) -> int:
+    """Run one attempt at a task to its end; returns the exit code."""
+    begun = time.monotonic()
+    try:
+        store = open_store(store_url)
+        raw = read_task(store, key, digest)
+    except ZenMLError as error:
+        print(f"the task cannot be read: {error}", file=sys.stderr, flush=True)
+        return EXIT_CODES["CONFIG"]
+    folder = key.rpartition("/")[0]
+    attempt = int(folder.rpartition("/")[2])
+    earlier = read_outcome(store, folder)
+    if earlier is not None:  # the service started one attempt twice: the first one counts
+        return exit_code(earlier)
+    outcome = _Supervisor(store, folder, attempt, begun).run(raw, store_url)
+    return exit_code(outcome)
+
+
+class _Supervisor:
+    def __init__(self, store: ArtifactStore, folder: str, attempt: int, begun: float) -> None:
+        self.store = store
+        self.folder = folder
+        self.attempt = attempt
+        self.begun = begun
+        self.log = ChunkedLog(store, folder, Redactor(os.environ))
+        self._ended = threading.Event()
+        self._stop: Cause | None = None
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def run(self, raw: dict[str, Any], store_url: str) -> JobOutcome:
+        unfit = _unfit(raw)
+        if unfit is not None:
+            self.log.write(f"error: {unfit}")
+            return self._finish(Failure(cause="CONFIG", type="ProtocolError", message=unfit), None)
+        task = msgspec.convert(raw, Task)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        pulse = threading.Thread(target=self._beat, args=(task,), daemon=True)
+        pulse.start()
+        with tempfile.TemporaryDirectory(prefix="zenml-job-") as workspace:
+            report = Path(workspace) / "report.json"
+            code = self._run_child(task, store_url, report, workspace)
+            failure = self._failure(task, report, code)
+        self._ended.set()
+        pulse.join(timeout=5)
+        return self._finish(failure, code)
+
+    # -- the child -------------------------------------------------------------------------------
+
+    def _run_child(self, task: Task, store_url: str, report: Path, workspace: str) -> int:
+        command = [sys.executable, "-m", "zenml.core.runner", "--child", str(report)]
+        child = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            [
+                *command,
+                *("--store", store_url, "--workspace", workspace),
+                *("--attempt", str(self.attempt)),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            # A group of its own: what the work started ends with it.
+            start_new_session=True,
+        )
+        self._child = child
+        if self._stop is not None:  # a signal came before there was a child to pass it on to
+            self._end_child(task.grace)
+        reader = threading.Thread(target=self._read, args=(child,), daemon=True)
+        reader.start()
+        assert child.stdin is not None
+        try:
+            child.stdin.write(canonical(task))
+            child.stdin.close()
+        except BrokenPipeError:
+            pass  # it died already; its exit code says how
+        code = child.wait()
+        # Something that the work left behind may hold the pipe open for ever.
+        reader.join(timeout=2)
+        self._kill_group(signal.SIGKILL)
+        reader.join(timeout=5)
+        return code
+
+    def _read(self, child: subprocess.Popen[bytes]) -> None:
+        assert child.stdout is not None
+        for line in child.stdout:
+            text = line.decode("utf-8", "replace")
+            self.log.write(text)
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+    def _kill_group(self, number: int) -> None:
+        if self._child is not None:
+            try:
+                os.killpg(self._child.pid, number)
+            except (ProcessLookupError, PermissionError):
+                return
+
+    def _end_child(self, grace: float) -> None:
+        """Ask the child to end; end it if it does not."""
+        self._kill_group(signal.SIGTERM)
+
+        def insist() -> None:
+            if not self._ended.wait(grace):
+                self._kill_group(signal.SIGKILL)
+
+        threading.Thread(target=insist, daemon=True).start()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        """The machine is being taken away, or somebody cancelled the run."""
+        if self._stop is None:
+            self._stop = "PREEMPTED"
+            self._end_child(10.0)
+
+    # -- signs of life ---------------------------------------------------------------------------
+
+    def _beat(self, task: Task) -> None:
+        last = -HEARTBEAT
+        count = 0
+        while not self._ended.wait(0.5):
+            self.log.flush_if_old()
+            elapsed = time.monotonic() - self.begun
+            if task.timeout is not None and elapsed > task.timeout and self._stop is None:
+                self._stop = "TIMEOUT"
+                self._end_child(task.grace)
+            if elapsed - last < HEARTBEAT:
+                continue
+            last = elapsed
+            count += 1
+            try:
+                beat = {"at": now(), "count": count, "pid": os.getpid()}
+                self.store.write(f"{self.folder}/alive.json", canonical(beat))
+                cancelled = any(self.store.list(f"runs/{task.run}/cancel.json"))
+            except StoreError:
+                continue  # tried again with the next beat
+            if cancelled and self._stop is None:
+                self._stop = "CANCELLED"
+                self._end_child(task.grace)
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    def _failure(self, task: Task, report: Path, code: int) -> Failure | None:
+        """Why it failed, from all that is known: the child's word, signals, the machine."""
+        try:
+            told = msgspec.json.decode(report.read_bytes(), type=Report)
+        except (OSError, msgspec.DecodeError):
+            told = None
+        if told is not None and told.failure is None:
+            return None  # it was done before anything else happened
+        if self._stop is not None:
+            cause = self._stop
+            if cause == "PREEMPTED" and self._was_cancelled(task):
+                cause = "CANCELLED"
+            words = {
+                "PREEMPTED": "the machine asked the job to end before it was done",
+                "CANCELLED": "the run was cancelled",
+                "TIMEOUT": f"the job did not end within {task.timeout} s",
+            }
+            return Failure(cause=cause, type="Stopped", message=words[cause])
+        if told is not None:
+            return told.failure
+        if code == -signal.SIGKILL and _out_of_memory():
+            words_ = "the work took more memory than it was given"
+            return Failure(cause="OOM", type="OutOfMemory", message=words_)
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        # Without a report the work did not come to an end of its own: os._exit, a crash, a kill.
+        cause_: Cause = "INFRA" if code in (-signal.SIGKILL, -signal.SIGTERM) else "USER_ERROR"
+        return Failure(cause=cause_, type="Died", message=f"the work ended its process with {how}")
+
+    def _was_cancelled(self, task: Task) -> bool:
+        try:
+            return any(self.store.list(f"runs/{task.run}/cancel.json"))
+        except StoreError:
+            return False
+
+    def _finish(self, failure: Failure | None, code: int | None) -> JobOutcome:
+        outcome = JobOutcome(
+            status="succeeded" if failure is None else "failed",
+            attempt=self.attempt,
+            failure=failure,
+            exit_code=code,
+            finished=now(),
+            seconds=round(time.monotonic() - self.begun, 3),
+        )
+        # The one thing that must not be lost: a store that fails for a while is waited for.
+        delay = 0.5
+        for _ in range(8):
+            try:
+                self.log.flush()
+                self.store.write_if_absent(f"{self.folder}/outcome.json", canonical(outcome))
+                break
+            except StoreError as error:
+                print(f"the outcome cannot be written yet: {error}", file=sys.stderr, flush=True)
+                threading.Event().wait(delay)
+                delay *= 2
+        return outcome
+
+
+def _unfit(raw: dict[str, Any]) -> str | None:
+    """Why this runner cannot do that task; None if it can."""
+    if raw.get("protocol") == PROTOCOL:
+        return None
+    mine, theirs = metadata.version("zenml-core"), raw.get("core", "an unknown version")
+    return (
+        f"the client (zenml-core {theirs}) speaks protocol {raw.get('protocol')}, this environment "
+        f"(zenml-core {mine}) speaks {PROTOCOL}; install zenml-core=={theirs} in the environment, "
+        f"or zenml-core=={mine} where you start the run"
+    )
+
+
+def _out_of_memory() -> bool:
+    """Whether the kernel has killed something in this control group for want of memory."""
+    for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
+        try:
+            for line in Path(path).read_text().splitlines():
+                name, _, count = line.partition(" ")
+                if name == "oom_kill" and int(count) > 0:
+                    return True
+        except (OSError, ValueError):
+            continue
+    return False

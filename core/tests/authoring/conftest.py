@@ -1,0 +1,67 @@
+"""Backends of a few lines each, so that nothing but the core need be installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zenml.core import (
+    Backend,
+    MapContext,
+    OrchestratorBackend,
+    PlanWork,
+    ProcessingBackend,
+    StepWork,
+    TrainingBackend,
+    Unit,
+    execute_unit,
+)
+
+
+class Here(OrchestratorBackend):
+    """Executes plans in this process."""
+
+    steps: int | None = None
+
+    def run(self, work: PlanWork) -> None:
+        work.execute_here(max_parallel_steps=self.steps)
+
+
+class InOrder(ProcessingBackend):
+    """Executes units one after the other."""
+
+    region: str = "here"
+
+    def map(self, units: Sequence[Unit], context: MapContext) -> Iterator[tuple[int, Any]]:
+        for index, unit in enumerate(units):
+            yield index, execute_unit(unit, context)
+
+
+class TrainsHere(TrainingBackend):
+    """Executes trainers in this process."""
+
+    def train(self, work: StepWork) -> None:
+        work.execute_here()
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository of its own, and the present folder."""
+    (tmp_path / ".zenml").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def backends(project: Path) -> list[Backend]:
+    """One backend of each kind."""
+    return [Here(), InOrder(), TrainsHere()]
+
+
+@pytest.fixture
+def kinds() -> dict[str, type[Backend]]:
+    """The backend classes by kind."""
+    return {"orchestrator": Here, "processing": InOrder, "training": TrainsHere}
