@@ -24,7 +24,7 @@ LAYERS = [
         "zenml.core._tracebacks",
     },
     {"zenml.core.contracts"},
-    {"zenml.core._project", "zenml.core.sources"},
+    {"zenml.core._project", "zenml.core._secrets", "zenml.core.sources"},
     {"zenml.core.plugins", "zenml.core.stores"},
     {"zenml.core._backends", "zenml.core.backends"},
     {"zenml.core.plan"},

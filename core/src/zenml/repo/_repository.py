@@ -18,8 +18,9 @@ from zenml.core._project import (
     find_root,
     read_config,
 )
-from zenml.core.contracts import ArtifactStore, Backend, BackendKind, SecretRef
-from zenml.core.contracts._settings import nearest, sounds_secret
+from zenml.core._secrets import literal_secrets
+from zenml.core.contracts import ArtifactStore, Backend, BackendKind
+from zenml.core.contracts._settings import nearest
 from zenml.core.errors import (
     BackendError,
     BackendNotFoundError,
@@ -32,7 +33,6 @@ from zenml.core.stores._open import open_store
 __all__ = ["Repository"]
 
 _CONNECTION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_PASSWORD_IN_URL = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
 _KINDS = get_args(BackendKind)
 
 
@@ -208,7 +208,7 @@ class Repository:
                 Problem("backend", f"{type(backend).__name__} is not registered by any plugin")
             )
         else:
-            problems += _literal_secrets(backend.parameters(), "")
+            problems += literal_secrets(backend.parameters(), "")
         if problems or offer is None:
             raise ConfigurationError(f"backend '{name}' cannot be connected", problems)
         # With its distribution, so that it stays what it is when another plugin claims its type.
@@ -236,25 +236,3 @@ class Repository:
 
     def __repr__(self) -> str:
         return f"Repository({str(self.root)!r})"
-
-
-def _literal_secrets(value: Any, path: str) -> list[Problem]:
-    """Every secret that would be written down with these parameters, however deep inside."""
-    if isinstance(value, dict):
-        inside = [(f"{path}.{name}" if path else str(name), item) for name, item in value.items()]
-        return [found for place, item in inside for found in _literal_secrets(item, place)]
-    if isinstance(value, list):
-        inside = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
-        return [found for place, item in inside for found in _literal_secrets(item, place)]
-    if not isinstance(value, str) or not value or SecretRef.is_reference(value):
-        return []
-    name = re.sub(r"\[\d+\]", "", path).rpartition(".")[2]
-    if not sounds_secret(name) and not _PASSWORD_IN_URL.search(value):
-        return []
-    return [
-        Problem(
-            path,
-            "looks like a secret, and would be written down as it is",
-            "the plugin should declare it as SecretRef: 'env:NAME' or 'file:PATH'",
-        )
-    ]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from zenml.core._backends import DEFAULT_TYPE, config_of, make_backend, offer_of, problems_of
 from zenml.core._canonical import canonical, check_plain, from_json
 from zenml.core._project import Connection
+from zenml.core._secrets import literal_secrets
 from zenml.core.contracts._backend import Backend, BackendConfig, BackendKind
 from zenml.core.contracts._settings import clip, nearest
 from zenml.core.contracts._step import Step
@@ -170,6 +171,11 @@ class PlanBuilder:
         if unfit:
             self.problems.append(Problem(f"{path}.parameters", unfit, "pass plain data"))
             return {}
+        for name, value in parameters.items():
+            # Inside a parameter, names are the user's own: of columns, for instance.
+            if isinstance(value, str):
+                found = literal_secrets(value, name)
+                self.problems += [problem.within(path) for problem in found]
         # As they read back: a tuple is a list, whether the plan was stored in between or not.
         read_back: dict[str, Any] = from_json(canonical(parameters))
         return read_back
@@ -271,6 +277,9 @@ class PlanBuilder:
                 )
                 raise ConfigurationError("wrong kind of backend", [problem])
             config = config_of(choice, self.registry)
+            secrets = literal_secrets(config.args, "")
+            if secrets:
+                raise ConfigurationError("a secret would be written down", secrets)
             if offer_of(type(choice), self.registry) is None:
                 self._add_roots(type(choice))
             return config
