@@ -43,5 +43,5 @@ def test_a_reference_or_a_name_is_no_secret(parameters):
 
 
 def test_a_reference_is_what_a_plan_records():
-    made = Database(password="env:DB_PASSWORD")  # type: ignore[arg-type]
+    made = Database(password=SecretRef("env:DB_PASSWORD"))
     assert made.parameters() == {"host": "localhost", "password": "env:DB_PASSWORD"}
