@@ -53,14 +53,6 @@ class NewPipeline(Protocol):
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository of its own, and the present folder."""
-    (tmp_path / ".zenml").mkdir()
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
 def store(project: Path) -> ArtifactStore:
     """The project's artifact store."""
     return Repository.get_instance().artifact_store
