@@ -65,7 +65,7 @@ DISTRIBUTIONS = (
         folder=ROOT / "plugins" / "zenml-steps",
         packages=frozenset({"datasources", "steps"}),
         requires=frozenset({"zenml-core", "zenml-local"}),
-        extras=(("sklearn", ("sklearn", "skops")),),
+        extras=(("pandas", ("pandas",)), ("sklearn", ("sklearn", "skops"))),
     ),
 )
 

@@ -31,7 +31,8 @@ def test_the_local_backends_are_listed(
     rows = json.loads(listed.stdout)
     assert {row["kind"] for row in rows} == {"orchestrator", "processing", "training"}
     for row in rows:
-        assert row["type"] == row["name"] == "local"
+        assert row["type"] == row["name"]
+        assert row["type"] in ("local", "subprocess")
         assert row["distribution"] == "zenml-local"
         assert row["version"] == wheels.version_of("zenml-local")
         assert (row["status"], row["cause"], row["remedy"]) == ("available", None, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import importlib
+import importlib.machinery
 import importlib.util
 import os
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from zenml.core.errors import SourceError, SourceNotImportableError
-from zenml.core.sources._locate import locate, module_name
+from zenml.core.sources._locate import is_installed, locate, module_name
 
 __all__ = [
     "StopImport",
@@ -236,6 +237,20 @@ def _loaded(name: str) -> Any:
     return sys.modules["__main__"] if main is not None and main[1] == name else None
 
 
+def _execute(loader: Any, module: types.ModuleType) -> None:
+    """Execute a module, a user's own from its source and not from its compiled file.
+
+    Python holds a compiled file to be current if the source has the same size and, to the second,
+    the same time: a script that was edited and run at once would be the old one in a worker.
+    """
+    path = getattr(module, "__file__", None)
+    if type(loader) is not importlib.machinery.SourceFileLoader or not path or is_installed(path):
+        loader.exec_module(module)
+        return
+    code = loader.source_to_code(loader.get_data(path), path)
+    exec(code, module.__dict__)  # noqa: S102 - what importing it means
+
+
 def _import(name: str, text: str) -> Any:
     location = locate(name)
     token = _importing.set(True)
@@ -251,7 +266,7 @@ def _import(name: str, text: str) -> Any:
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         try:
-            spec.loader.exec_module(module)
+            _execute(spec.loader, module)
         except StopImport:
             pass  # the script reached the line that runs its pipeline: all steps are defined
         except BaseException:
