@@ -110,6 +110,12 @@ def print_rows(console: Console, title: str, rows: Sequence[Row]) -> None:
     console.print(table)
 
 
+def wide_console() -> Console:
+    """Standard output; where that is no terminal, wide enough for a table's rows."""
+    console = Console()
+    return console if console.is_terminal else Console(width=170)
+
+
 def print_machine(console: Console, machine: Mapping[str, Any]) -> None:
     """Print the line that says where and when this was measured."""
     installed = ", ".join(machine["installed"]) or "zenml-core is not installed"

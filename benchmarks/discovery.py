@@ -35,6 +35,7 @@ from _report import (
     print_machine,
     print_rows,
     show,
+    wide_console,
 )
 from rich.console import Console
 
@@ -68,7 +69,7 @@ def main() -> None:
         found = [row.to_dict() for row in rows]
         print_json({"benchmark": "discovery", "machine": machine, "rows": found}, benchmark.series)
         return
-    console = Console()
+    console = wide_console()
     print_machine(console, machine)
     print_rows(console, "Discovery", rows)
 

@@ -32,6 +32,7 @@ from _report import (
     print_json,
     print_machine,
     print_rows,
+    wide_console,
 )
 from peers import (
     FAN,
@@ -90,7 +91,7 @@ def main() -> None:
         }
         print_json(found, series)
         return
-    console = Console()
+    console = wide_console()
     print_machine(console, machine)
     print_rows(console, "Overhead", rows)
     if compared:

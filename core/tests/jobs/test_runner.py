@@ -1,0 +1,93 @@
+"""The runner as a remote service starts it: one command, and the artifact store."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zenml.core._canonical import canonical, sha256
+from zenml.core.jobs._log import Redactor
+from zenml.core.jobs._task import EXIT_CODES, PROTOCOL, read_outcome
+from zenml.core.stores import LocalArtifactStore
+
+FOLDER = "runs/r/jobs/plan/1"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalArtifactStore:
+    made = LocalArtifactStore(str(tmp_path / "store"))
+    made.prepare()
+    return made
+
+
+def start(
+    store: LocalArtifactStore, task: dict[str, Any], digest: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    data = canonical(task)
+    store.write(f"{FOLDER}/task.json", data)
+    where = ("--store", store.url, "--task", f"{FOLDER}/task.json")
+    return subprocess.run(
+        [sys.executable, "-m", "zenml.core.runner", *where, "--digest", digest or sha256(data)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def task(**changes: Any) -> dict[str, Any]:
+    return {"protocol": PROTOCOL, "core": "0.1.0", "run": "r", "plan": "0" * 64, **changes}
+
+
+def test_a_task_that_is_not_the_one_submitted_is_not_run(store):
+    done = start(store, task(), digest="0" * 64)
+    assert done.returncode == EXIT_CODES["CONFIG"]
+    assert "not the one that was submitted" in done.stderr
+    assert read_outcome(store, FOLDER) is None
+
+
+def test_a_client_of_another_protocol_is_told_what_to_install(store):
+    done = start(store, task(protocol=99, core="9.9.9", something_new=True))
+    assert done.returncode == EXIT_CODES["CONFIG"]
+    outcome = read_outcome(store, FOLDER)
+    assert outcome is not None
+    assert outcome.failure is not None
+    assert outcome.failure.cause == "CONFIG"
+    assert "install zenml-core==9.9.9" in outcome.failure.message
+
+
+def test_a_plan_that_is_not_there_is_an_outcome_and_not_a_crash(store):
+    done = start(store, task())
+    outcome = read_outcome(store, FOLDER)
+    assert outcome is not None
+    assert outcome.failure is not None
+    assert (outcome.failure.cause, done.returncode) == ("INFRA", EXIT_CODES["INFRA"])
+
+
+def test_an_attempt_that_is_started_twice_has_one_outcome(store):
+    first = start(store, task(protocol=99))
+    before = read_outcome(store, FOLDER)
+    second = start(store, task(protocol=99))
+    assert second.returncode == first.returncode
+    assert read_outcome(store, FOLDER) == before
+
+
+def test_values_of_secret_looking_variables_are_taken_out_of_lines(tmp_path):
+    (tmp_path / "key").touch()
+    redact = Redactor(
+        {
+            "DB_PASSWORD": "correct horse",
+            "API_TOKEN": "correct horse battery",
+            "TOKEN_FILE": str(tmp_path / "key"),
+            "PASSWORD": "short",
+            "HOME": "/home/somebody",
+        }
+    )
+    line = f"correct horse battery, correct horse, short, {tmp_path / 'key'}, /home/somebody"
+    expected = f"[redacted], [redacted], short, {tmp_path / 'key'}, /home/somebody"
+    assert redact(line) == expected
