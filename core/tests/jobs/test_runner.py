@@ -85,9 +85,9 @@ def test_values_of_secret_looking_variables_are_taken_out_of_lines(tmp_path):
             "API_TOKEN": "correct horse battery",
             "TOKEN_FILE": str(tmp_path / "key"),
             "PASSWORD": "short",
-            "HOME": "/home/somebody",
+            "SHELL": "a-shell-of-mine",
         }
     )
-    line = f"correct horse battery, correct horse, short, {tmp_path / 'key'}, /home/somebody"
-    expected = f"[redacted], [redacted], short, {tmp_path / 'key'}, /home/somebody"
+    line = f"correct horse battery, correct horse, short, {tmp_path / 'key'}, a-shell-of-mine"
+    expected = f"[redacted], [redacted], short, {tmp_path / 'key'}, a-shell-of-mine"
     assert redact(line) == expected
