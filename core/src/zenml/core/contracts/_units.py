@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -56,7 +55,3 @@ class MapContext(msgspec.Struct, frozen=True, kw_only=True):
     scope: str
     step: str
     import_roots: tuple[str, ...] = ()
-
-
-#: What a backend calls in order to execute one unit: ``execute_unit(unit, context)``.
-ExecuteUnit = Callable[[Unit, MapContext], Any]

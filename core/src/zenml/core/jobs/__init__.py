@@ -4,8 +4,16 @@ from zenml.core.jobs._lifecycle import (
     JobFailedError,
     JobRequest,
     JobRun,
+    cancel_requested,
     job_folders,
     request_cancel,
 )
 
-__all__ = ["JobFailedError", "JobRequest", "JobRun", "job_folders", "request_cancel"]
+__all__ = [
+    "JobFailedError",
+    "JobRequest",
+    "JobRun",
+    "cancel_requested",
+    "job_folders",
+    "request_cancel",
+]

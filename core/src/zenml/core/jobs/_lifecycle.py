@@ -38,7 +38,14 @@ from zenml.core.errors import (
 )
 from zenml.core.jobs._task import JobOutcome, Task, read_outcome, write_task
 
-__all__ = ["JobFailedError", "JobRequest", "JobRun", "job_folders", "request_cancel"]
+__all__ = [
+    "JobFailedError",
+    "JobRequest",
+    "JobRun",
+    "cancel_requested",
+    "job_folders",
+    "request_cancel",
+]
 
 #: Seconds between looks at a job: short at first, so that a short job is not waited for.
 _FIRST_LOOK, _LAST_LOOK = 0.1, 5.0
@@ -239,7 +246,7 @@ class JobRun:
     def _asked_to_cancel(self) -> bool:
         if self._cancelled():
             return True
-        return any(self.store.list(f"runs/{self.request.task.run}/cancel.json"))
+        return cancel_requested(self.store, self.request.task.run)
 
 
 class _Watch:
@@ -386,6 +393,11 @@ def job_folders(store: ArtifactStore, run: str) -> list[str]:
 def request_cancel(store: ArtifactStore, run: str) -> None:
     """Ask everything that works for a run, wherever it is, to end."""
     store.write_if_absent(f"runs/{run}/cancel.json", canonical({"at": now()}))
+
+
+def cancel_requested(store: ArtifactStore, run: str) -> bool:
+    """Whether somebody, somewhere, has asked for that."""
+    return any(store.list(f"runs/{run}/cancel.json"))
 
 
 def read_request(store: ArtifactStore, folder: str) -> JobRequest:

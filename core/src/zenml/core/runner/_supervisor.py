@@ -21,6 +21,7 @@ from zenml.core._clock import now
 from zenml.core.contracts._job import Cause, Failure
 from zenml.core.contracts._store import ArtifactStore
 from zenml.core.errors import StoreError, ZenMLError
+from zenml.core.jobs import cancel_requested
 from zenml.core.jobs._log import ChunkedLog, Redactor
 from zenml.core.jobs._task import (
     EXIT_CODES,
@@ -170,7 +171,7 @@ class _Supervisor:
             try:
                 beat = {"at": now(), "count": count, "pid": os.getpid()}
                 self.store.write(f"{self.folder}/alive.json", canonical(beat))
-                cancelled = any(self.store.list(f"runs/{task.run}/cancel.json"))
+                cancelled = cancel_requested(self.store, task.run)
             except StoreError:
                 continue  # tried again with the next beat
             if cancelled and self._stop is None:
@@ -209,7 +210,7 @@ class _Supervisor:
 
     def _was_cancelled(self, task: Task) -> bool:
         try:
-            return any(self.store.list(f"runs/{task.run}/cancel.json"))
+            return cancel_requested(self.store, task.run)
         except StoreError:
             return False
 
