@@ -53,6 +53,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def conformance(session: nox.Session) -> None:
+    """Run the conformance suites, and write down what they say: files that ship, tables in docs."""
+    install_all(session)
+    session.run("python", "tests/conformance/refresh.py", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Look for mistakes, and for a layout that is not the formatter's."""
     install(session, "ruff")

@@ -19,7 +19,7 @@ from zenml.core.errors import (
     BackendUnavailableError,
     ConfigurationError,
 )
-from zenml.core.plugins import reset_registry
+from zenml.core.plugins._registry import reset_registry
 from zenml.core.testing import fake_distribution, importing_from
 from zenml.repo import Repository
 

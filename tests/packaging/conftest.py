@@ -51,7 +51,7 @@ DISTRIBUTIONS = (
         name="zenml-core",
         folder=ROOT / "core",
         packages=frozenset({"backends", "core", "metadata", "pipelines", "repo"}),
-        modules=frozenset({"_zenml_main.py"}),
+        modules=frozenset({"_zenml_main.py", "_zenml_pytest.py"}),
         extras=(("testing", ("pytest",)),),
     ),
     Distribution(

@@ -19,7 +19,8 @@ from zenml.core.contracts import BackendConfig
 from zenml.core.errors import BackendNotFoundError
 from zenml.core.plan import Plan, PlannedStep
 from zenml.core.plan._model import PLAN_VERSION
-from zenml.core.plugins import API_VERSION, Registry
+from zenml.core.plugins import API_VERSION
+from zenml.core.plugins._registry import Registry
 from zenml.core.sources import Closure
 
 API = f"api {API_VERSION}"

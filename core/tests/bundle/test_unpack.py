@@ -59,6 +59,7 @@ class TestWhatIsUnpacked:
 
         found = members(target)
         assert sha256(found.pop(".zenml/bundle.json")) == bundle.digest
+        assert found.pop(".zenml/unpacked") == b""
         assert found == members(repo)
         assert stat.S_IMODE((target / "run.sh").stat().st_mode) == 0o755
         assert stat.S_IMODE((target / "a.py").stat().st_mode) == 0o644
@@ -71,6 +72,31 @@ class TestWhatIsUnpacked:
 
         assert find_root(target / LONG) == target
         assert collect(target).digest == bundle.digest
+
+    def test_what_a_run_leaves_in_it_is_no_part_of_its_bundle(
+        self, store: LocalArtifactStore, repo: Path, tmp_path: Path
+    ) -> None:
+        subprocess.run(["git", "init", "-q"], cwd=repo, check=True)
+        (repo / ".gitignore").write_text("*.csv\n")
+        (repo / "zones.csv").write_text("tracked all the same\n")
+        subprocess.run(["git", "add", "--force", "zones.csv"], cwd=repo, check=True)
+        bundle = store_bundle(store, repo)
+        target = unpack(store, bundle.digest, tmp_path / "code")
+        (target / "results.txt").write_text("made by a step\n")
+        (target / "zones.csv").write_text("changed by a step\n")
+
+        again = store_bundle(store, target)
+
+        assert (again.digest, again.files) == (bundle.digest, bundle.files)
+
+    def test_where_a_user_unpacked_it_the_bundle_is_what_is_there(
+        self, store: LocalArtifactStore, bundle: Bundle, tmp_path: Path
+    ) -> None:
+        target = unpack(store, bundle.digest, tmp_path / "code")
+        (target / ".zenml" / "unpacked").unlink()  # as tar would leave it
+        (target / "b.py").write_text("y = 2\n")
+
+        assert store_bundle(store, target).files == bundle.files + 1
 
     def test_modes_do_not_depend_on_the_umask(
         self, store: LocalArtifactStore, bundle: Bundle, tmp_path: Path
@@ -99,7 +125,8 @@ class TestWhatIsUnpacked:
             subprocess.run(["tar", "-xzf", path, "-C", tmp_path / "by tar"], check=True)
         except FileNotFoundError:
             pytest.skip("tar is not installed")
-        assert members(tmp_path / "by tar") == members(unpack(store, bundle.digest, tmp_path / "x"))
+        by_us = members(unpack(store, bundle.digest, tmp_path / "x"))
+        assert members(tmp_path / "by tar") | {".zenml/unpacked": b""} == by_us
 
     def test_an_empty_folder_is_as_good_as_none(
         self, store: LocalArtifactStore, bundle: Bundle, tmp_path: Path

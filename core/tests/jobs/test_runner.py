@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from zenml.core._canonical import canonical, sha256
 from zenml.core.jobs._log import Redactor
 from zenml.core.jobs._task import EXIT_CODES, PROTOCOL, read_outcome
 from zenml.core.stores import LocalArtifactStore
+from zenml.core.testing import wait_until
 
 FOLDER = "runs/r/jobs/plan/1"
 
@@ -75,6 +78,31 @@ def test_an_attempt_that_is_started_twice_has_one_outcome(store):
     second = start(store, task(protocol=99))
     assert second.returncode == first.returncode
     assert read_outcome(store, FOLDER) == before
+
+
+def test_work_that_does_not_listen_has_the_tasks_own_grace_and_no_more(store, tmp_path):
+    marker = tmp_path / "marker"
+    # What the work's process does before anything else.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import pathlib, signal, sys, time\n"
+        "if '--child' in sys.orig_argv:\n"
+        "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        f"    pathlib.Path({str(marker)!r}).touch()\n"
+        "    time.sleep(600)\n"
+    )
+    data = canonical(task(grace=0.5))
+    store.write(f"{FOLDER}/task.json", data)
+    where = ("--store", store.url, "--task", f"{FOLDER}/task.json", "--digest", sha256(data))
+    runner = subprocess.Popen(
+        [sys.executable, "-m", "zenml.core.runner", *where],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+    )
+    wait_until(marker.exists)
+    runner.terminate()
+    begun = time.monotonic()
+    assert runner.wait(timeout=60) == EXIT_CODES["PREEMPTED"]
+    assert 0.4 < time.monotonic() - begun < 8
 
 
 def test_values_of_secret_looking_variables_are_taken_out_of_lines(tmp_path):

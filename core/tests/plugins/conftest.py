@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from zenml.core.plugins import BackendInfo, PluginInfo
+from zenml.core.plugins import BackendInfo
+from zenml.core.plugins._specs import PluginInfo
 from zenml.core.testing import importing_from
 from zenml.repo import Repository
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from zenml.core.plugins import get_registry, reset_registry
+from zenml.core.plugins._registry import get_registry, reset_registry
 from zenml.core.testing import fake_distribution
 from zenml.repo import Repository
 

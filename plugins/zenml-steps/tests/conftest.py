@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from zenml.core.contracts import Artifact, Blob
+from zenml.core import Artifact, Blob
 
 
 class FolderFiles:

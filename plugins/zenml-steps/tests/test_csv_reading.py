@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from zenml.core.stores import open_store
+from zenml.core import open_store
 from zenml.datasources import CSVDatasource
 from zenml.datasources._csv_records import Dialect, cut
 from zenml.steps.formats import DatasetFormat
@@ -305,7 +305,7 @@ def test_a_source_in_an_artifact_store_is_read_through_it(
         inside = path.partition("/")[2]
         return _Inside(store, f"{inside}/" if inside else "")
 
-    monkeypatch.setattr("zenml.core.stores.open_store", open_bucket)
+    monkeypatch.setattr("zenml.core.open_store", open_bucket)
     for url, expected in (
         ("bucket://b/tables", [1, 2]),
         ("bucket://b/tables/b.csv", [2]),

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from zenml.core.contracts import ArtifactFormat
+from zenml.core import ArtifactFormat
 from zenml.core.errors import DataError, IntegrityError
 from zenml.steps import plugin
 from zenml.steps.formats import (

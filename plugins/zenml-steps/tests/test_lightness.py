@@ -22,7 +22,6 @@ PUBLIC = {
 
 PROGRAM = """
 import sys
-import zenml.core.contracts
 import zenml.core.plugins
 before = set(sys.modules)
 import zenml.steps.plugin

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from zenml.core.contracts import Artifact
+from zenml.core import Artifact
 from zenml.core.errors import ConfigurationError, DataError, IntegrityError
 from zenml.steps.preprocesser import StandardPreprocesser
 from zenml.steps.trainer import BaseTrainerStep, SKLearnTrainer

@@ -27,7 +27,8 @@ from zenml.core.errors import (
     ConfigurationError,
     Problem,
 )
-from zenml.core.plugins import BackendInfo, Registry, get_registry
+from zenml.core.plugins import BackendInfo
+from zenml.core.plugins._registry import Registry, get_registry
 from zenml.core.stores._open import open_store
 
 __all__ = ["Repository"]

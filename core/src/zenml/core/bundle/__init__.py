@@ -9,6 +9,7 @@ from zenml.core.bundle.environment import (
     Mismatch,
     check_environment,
     mismatch_report,
+    refuse_mismatches,
     required_distributions,
 )
 
@@ -24,6 +25,7 @@ __all__ = [
     "collect",
     "left_out",
     "mismatch_report",
+    "refuse_mismatches",
     "required_distributions",
     "store_bundle",
     "unpack",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import msgspec
@@ -11,11 +12,14 @@ import msgspec
 from zenml.core.bundle._archive import write_archive
 from zenml.core.bundle._collect import BundleRules, collect
 from zenml.core.bundle._manifest import BundleManifest
-from zenml.core.bundle._unpack import archive_key
+from zenml.core.bundle._unpack import archive_key, unpacked_manifest
 from zenml.core.contracts._store import ArtifactStore
 from zenml.core.sources import GitState, git_state
 
 __all__ = ["Bundle", "archive_key", "store_bundle"]
+
+#: The age at which a bundle is uploaded again: one that no run refers to yet is kept for its youth.
+_RENEWED_AFTER = timedelta(minutes=30)
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -43,6 +47,8 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def store_bundle(store: ArtifactStore, root: Path, rules: BundleRules | None = None) -> Bundle:
     """Bundle a repository; upload it unless the store has it.
 
+    A folder that ``unpack`` made is the bundle that it was made from, whatever a run left in it.
+
     Args:
         store: A store that is prepared for writing.
         root: The repository.
@@ -53,16 +59,25 @@ def store_bundle(store: ArtifactStore, root: Path, rules: BundleRules | None = N
         SourceChangedError: a file changed meanwhile.
         StoreError: the store cannot take it.
     """
-    manifest = collect(root, rules)
+    unpacked = unpacked_manifest(root)
+    manifest = collect(root, rules) if unpacked is None else unpacked
     bundle = Bundle(
         digest=manifest.digest,
         files=len(manifest.files),
         size=manifest.size,
-        git=git_state(root),
+        git=git_state(root) if unpacked is None else None,
     )
-    if not store.exists(bundle.key):
+    # The run that it was unpacked for keeps it, and a step may have written to its files meanwhile.
+    kept = unpacked is not None and store.exists(bundle.key)
+    if not kept and not _is_young(store, bundle.key):
         _upload(store, root, manifest, bundle.key)
     return bundle
+
+
+def _is_young(store: ArtifactStore, key: str) -> bool:
+    """Whether a bundle is there that nobody who collects garbage may take away meanwhile."""
+    young = datetime.now(timezone.utc) - _RENEWED_AFTER
+    return any(found.key == key and found.modified > young for found in store.list(key))
 
 
 def _upload(store: ArtifactStore, root: Path, manifest: BundleManifest, key: str) -> None:

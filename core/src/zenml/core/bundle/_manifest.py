@@ -10,11 +10,21 @@ import msgspec
 from zenml.core._canonical import canonical, sha256
 from zenml.core.errors import IntegrityError
 
-__all__ = ["MANIFEST_LIMIT", "MANIFEST_PATH", "BundleFile", "BundleManifest", "path_problem"]
+__all__ = [
+    "MANIFEST_LIMIT",
+    "MANIFEST_PATH",
+    "UNPACKED_PATH",
+    "BundleFile",
+    "BundleManifest",
+    "path_problem",
+]
 
 #: Where the manifest is, in an archive and in an unpacked folder. Nothing else of ``.zenml`` is
 #: ever bundled, and the folder marks what was unpacked as a repository.
 MANIFEST_PATH = ".zenml/bundle.json"
+
+#: Beside it where a program unpacked the archive, and no user to work there.
+UNPACKED_PATH = ".zenml/unpacked"
 
 #: Bytes of the largest manifest that is read: about 400,000 files.
 MANIFEST_LIMIT = 64 * 2**20

@@ -15,7 +15,13 @@ from typing import BinaryIO
 
 from zenml.core.bundle._archive import read_archive
 from zenml.core.bundle._budget import in_bytes
-from zenml.core.bundle._manifest import MANIFEST_LIMIT, MANIFEST_PATH, BundleFile, BundleManifest
+from zenml.core.bundle._manifest import (
+    MANIFEST_LIMIT,
+    MANIFEST_PATH,
+    UNPACKED_PATH,
+    BundleFile,
+    BundleManifest,
+)
 from zenml.core.contracts._store import ArtifactStore
 from zenml.core.errors import (
     ConfigurationError,
@@ -25,7 +31,7 @@ from zenml.core.errors import (
     StoreFullError,
 )
 
-__all__ = ["archive_key", "unpack"]
+__all__ = ["archive_key", "unpack", "unpacked_manifest"]
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _TAKEN = {errno.ENOTEMPTY, errno.EEXIST, errno.EACCES, errno.EPERM}
@@ -83,6 +89,17 @@ def unpack(store: ArtifactStore, digest: str, target: Path) -> Path:
         shutil.rmtree(draft, ignore_errors=True)
 
 
+def unpacked_manifest(root: Path) -> BundleManifest | None:
+    """What ``unpack`` put into a folder; None of a folder that it did not make.
+
+    What has been added or changed there since is not looked at: it is no part of the code.
+    """
+    data = _read_marker(str(root))
+    if data is None or not (root / UNPACKED_PATH).is_file():
+        return None
+    return BundleManifest.decode(data, hashlib.sha256(data).hexdigest())
+
+
 def _extract(store: ArtifactStore, digest: str, draft: str) -> None:
     made = {draft}
 
@@ -108,6 +125,7 @@ def _extract(store: ArtifactStore, digest: str, draft: str) -> None:
                 remedy=error.remedy
                 or "remove that object from the store and submit again: the code is uploaded anew",
             ) from error
+    _create(os.path.join(draft, *UNPACKED_PATH.split("/")), 0o644).close()
 
 
 def _create(path: str, mode: int) -> BinaryIO:

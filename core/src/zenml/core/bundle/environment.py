@@ -7,12 +7,20 @@ from importlib import metadata
 from typing import NamedTuple
 
 from zenml.core.contracts._backend import BackendConfig, BackendKind
+from zenml.core.errors import ConfigurationError, Problem
 from zenml.core.plan._model import Plan
-from zenml.core.plugins import API_VERSION, Registry, get_registry
+from zenml.core.plugins import API_VERSION
 from zenml.core.plugins._entry_points import normalise
+from zenml.core.plugins._registry import Registry, get_registry
 from zenml.core.sources._locate import is_importable
 
-__all__ = ["Mismatch", "check_environment", "mismatch_report", "required_distributions"]
+__all__ = [
+    "Mismatch",
+    "check_environment",
+    "mismatch_report",
+    "refuse_mismatches",
+    "required_distributions",
+]
 
 _API = "api "
 _CONTENT = "sha256 "
@@ -39,13 +47,19 @@ class Mismatch(NamedTuple):
 
 
 def required_distributions(
-    plan: Plan, registry: Registry | None = None, *, orchestrator: bool = False
+    plan: Plan,
+    registry: Registry | None = None,
+    *,
+    backends: bool = True,
+    orchestrator: bool = False,
 ) -> dict[str, str]:
     """The distributions that executing a plan needs, and their versions here.
 
     Args:
         plan: The plan. Its code closures name what the steps import.
         registry: Where the steps' backends are looked up; the process's own, if None.
+        backends: Whether the steps' backends are needed too. They are not where a step's own job
+            runs: that is where its backend sends it to.
         orchestrator: Whether the plan's orchestrator is needed too. It is not where it sends the
             plan to: there the engine executes the plan itself.
 
@@ -56,7 +70,8 @@ def required_distributions(
     needed = {_CORE: f"{_API}{API_VERSION}"}
     for closure in plan.code.values():
         needed.update(closure.distributions)
-    for kind, name in sorted(set(_backends(plan, orchestrator=orchestrator))):
+    used = set(_backends(plan, orchestrator=orchestrator)) if backends else set()
+    for kind, name in sorted(used):
         plugin = registry.find(kind, name).plugin
         distribution = normalise(plugin.distribution)
         if plugin.version and distribution not in needed:
@@ -89,6 +104,19 @@ def check_environment(required: Mapping[str, str]) -> list[Mismatch]:
         for name, wanted in sorted(required.items())
         if (mismatch := _compare(name, wanted)) is not None
     ]
+
+
+def refuse_mismatches(required: Mapping[str, str]) -> None:
+    """Raise ``ConfigurationError`` if ``check_environment`` finds anything."""
+    found = check_environment(required)
+    if found:
+        raise ConfigurationError(
+            "this environment is not the one that the plan was made in",
+            [
+                Problem(one.name, f"expected {one.wanted}, found {one.found}", one.remedy)
+                for one in found
+            ],
+        )
 
 
 def _compare(name: str, wanted: str) -> Mismatch | None:

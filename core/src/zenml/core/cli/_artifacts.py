@@ -12,6 +12,7 @@ from zenml.core.cli._output import ago, echo, echo_json, size, table
 from zenml.core.contracts import Artifact, ArtifactStore
 from zenml.core.engine._files import StoreFiles
 from zenml.core.engine._gc import collect, find_garbage
+from zenml.core.engine._orphans import find_orphans, sweep
 from zenml.core.engine._values import artifact_key, read_artifact
 from zenml.core.errors import IntegrityError, ObjectNotFoundError, StoreError
 from zenml.repo import Repository
@@ -118,38 +119,49 @@ def rm(digest: str, store_url: str | None) -> None:
 
 @click.command()
 @_STORE
-@click.option("--yes", is_flag=True, help="Delete what is listed.")
+@click.option("--yes", is_flag=True, help="End and delete what is listed.")
 @click.option("--grace", default=60, show_default=True, help="Keep what is younger, in minutes.")
 @click.option("--runs-older-than", "days", type=int, help="Drop records of runs older, in days.")
 def gc(store_url: str | None, yes: bool, grace: int, days: int | None) -> None:
-    """Find what nothing refers to, and delete it with --yes."""
-    store = _store(store_url)
+    """Find jobs that nobody waits for and what nothing refers to; with --yes, end and delete it."""
+    repository = Repository.get_instance()
+    store = repository.open_artifact_store(store_url)
     try:
         store.read("zenml-store.json")
     except StoreError:
         echo("there is no store yet, so nothing to collect")
         return
-    found = list(
-        find_garbage(
-            store,
-            grace=timedelta(minutes=grace),
-            runs_older_than=None if days is None else timedelta(days=days),
-        )
-    )
+    kept = timedelta(minutes=grace)
+    # First: a job's record, which may be old enough to go, is all that finds the job.
+    orphans = find_orphans(store, repository.registry, grace=kept, tell=echo)
+    if orphans.found:
+        table(("job", "why"), [(o.key, o.reason) for o in orphans.found], empty="")
+        echo()
+    for line in orphans.unknown:
+        echo(line)
+    swept = sweep(orphans.found) if yes else 0
+    older = None if days is None else timedelta(days=days)
+    found = list(find_garbage(store, grace=kept, runs_older_than=older))
     reasons = sorted({item.reason for item in found})
-    table(
-        ("what", "objects", "size"),
-        [
-            (
-                reason,
-                str(sum(item.reason == reason for item in found)),
-                size(sum(item.size for item in found if item.reason == reason)),
-            )
-            for reason in reasons
-        ],
-        empty="nothing to collect",
-    )
-    if found and not yes:
-        echo("\nnothing was deleted; 'zenml gc --yes' does it")
-    elif found:
-        echo(f"\ndeleted {len(found)} objects, {size(collect(store, found))}")
+    if found or not orphans.found:
+        table(
+            ("what", "objects", "size"),
+            [
+                (
+                    reason,
+                    str(sum(item.reason == reason for item in found)),
+                    size(sum(item.size for item in found if item.reason == reason)),
+                )
+                for reason in reasons
+            ],
+            empty="nothing to collect",
+        )
+    if found:
+        echo()
+    if not yes and (found or orphans.found):
+        echo("nothing was deleted; 'zenml gc --yes' does it")
+        return
+    if orphans.found:
+        echo(f"ended and tidied up {swept} of {len(orphans.found)} jobs")
+    if found:
+        echo(f"deleted {len(found)} objects, {size(collect(store, found))}")

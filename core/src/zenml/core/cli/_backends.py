@@ -10,6 +10,8 @@ from typing import Any
 import click
 import msgspec
 
+from zenml.core.cli._conformance import conformance
+from zenml.core.cli._new_plugin import new
 from zenml.core.cli._output import echo, echo_json, one_line, table
 from zenml.core.contracts._backend import Backend, BackendKind, Check
 from zenml.core.errors import (
@@ -202,7 +204,7 @@ def check(name: str, kind: BackendKind | None) -> None:
 
 @click.group()
 def plugin() -> None:
-    """List plugins."""
+    """List plugins, begin one, and see what is known of how they conform."""
 
 
 @plugin.command("list")
@@ -222,3 +224,7 @@ def list_plugins(as_json: bool) -> None:
         if row.cause:
             echo(f"\n{row.distribution}:{row.name}: {row.status}")
             echo(f"  cause: {row.cause}\n  what to do: {row.remedy}")
+
+
+plugin.add_command(conformance)
+plugin.add_command(new)

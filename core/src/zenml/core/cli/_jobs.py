@@ -1,10 +1,12 @@
-"""``zenml run logs``, ``cancel``, ``wait`` and ``attach``: runs that go on elsewhere."""
+"""``zenml run logs``, ``cancel``, ``wait``, ``attach`` and ``resume``: runs of other clients."""
 
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 
 import click
 
@@ -12,10 +14,10 @@ from zenml.core.cli._output import echo
 from zenml.core.cli._runs import find_run
 from zenml.core.contracts import ArtifactStore
 from zenml.core.engine._as_job import attach as attach_to
-from zenml.core.engine._as_job import job_from_store
+from zenml.core.engine._as_job import cancel_run
 from zenml.core.engine._run import Run
-from zenml.core.errors import RunError
-from zenml.core.jobs import job_folders, request_cancel
+from zenml.core.errors import RunCancelledError, StepFailedError
+from zenml.core.jobs import JobFailedError, job_folders
 from zenml.core.jobs._log import read_log
 from zenml.repo import Repository
 
@@ -73,19 +75,9 @@ def cancel(run_id: str, store_url: str | None, grace: float) -> None:
     if found.outcome is not None:
         echo(f"run {found.id} has ended already: {found.status}")
         return
-    request_cancel(store, found.id)
-    folders = job_folders(store, found.id)
-    for folder in folders:
-        job_from_store(store, repository.registry, folder).cancel(grace)
-    if not folders:
-        raise RunError(
-            f"run {found.id} runs in the process that started it",
-            where=f"process {found.started.pid} on {found.started.host}",
-            remedy="press Ctrl-C there",
-        )
     # Seen to its end, so that the run has an outcome even if nobody else waits for it.
-    with contextlib.suppress(RunError):
-        attach_to(store, repository.registry, found.id)
+    with contextlib.suppress(RunCancelledError, JobFailedError, StepFailedError):
+        cancel_run(store, repository.registry, found.id, grace)
     echo(f"run {found.id} is {found.status}")
 
 
@@ -111,11 +103,45 @@ def attach(run_id: str, store_url: str | None) -> None:
 @click.argument("run_id", metavar="RUN")
 @_STORE
 def wait(run_id: str, store_url: str | None) -> None:
-    """Wait for a RUN; fails if the run fails. RUN may be shortened, or 'last'."""
+    """Wait for a RUN; Ctrl-C cancels it. RUN may be shortened, or 'last'.
+
+    Fails if the run fails.
+    """
     repository, store, found = _open(run_id, store_url)
     attach_to(store, repository.registry, found.id)
     repository.metadata_store.ingest(store, found.id)
     echo(f"run {found.id} {found.status}")
 
 
-COMMANDS = (attach, cancel, logs, wait)
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@_STORE
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+@click.option("--detach", is_flag=True, help="Start the new run and leave it.")
+def resume(run_id: str, store_url: str | None, quiet: bool, detach: bool) -> None:
+    """Take up a RUN that failed, was cancelled or was lost. RUN may be shortened, or 'last'.
+
+    Starts a new run of the same plan with the same orchestrator; finished steps are kept. A plan
+    that ran in a job runs with the code that it was started with, from any machine that reaches the
+    store; one that ran in the client's process needs that code here.
+    """
+    from zenml.core.engine._resume import resume as resume_run
+
+    repository, _, found = _open(run_id, store_url)
+    # The plan's scripts must not take our arguments for theirs.
+    sys.argv = [found.started.pipeline]
+    with redirect_stdout(sys.stderr):
+        done = resume_run(
+            found,
+            registry=repository.registry,
+            index=repository.metadata_store,
+            progress=not quiet,
+            detach=detach,
+        )
+    if detach:
+        echo(f"run {done.id} goes on; zenml run attach {done.id}")
+    else:
+        echo(f"run {done.id} {done.status}")
+
+
+COMMANDS = (attach, cancel, logs, resume, wait)

@@ -22,7 +22,7 @@ _COMMANDS = {
     "gc": ("_artifacts", "Find what nothing refers to; delete it with --yes."),
     "init": ("_repo", "Make this folder a repository."),
     "plan": ("_plans", "Show what a pipeline would do: step, backend, cached or not, and why."),
-    "plugin": ("_backends", "List plugins."),
+    "plugin": ("_backends", "List plugins, begin one, see how they conform."),
     "repo": ("_repo", "The repository and its index."),
     "run": ("_plans", "Run a pipeline or a plan; list and show runs."),
     "version": ("_repo", "Print the version."),

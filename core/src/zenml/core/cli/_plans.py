@@ -8,7 +8,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,16 @@ from zenml.core.contracts import ArtifactStore
 from zenml.core.engine._explain import Previous, difference, preview
 from zenml.core.engine._launch import launch
 from zenml.core.engine._records import read_plan
+from zenml.core.engine._run import Run
 from zenml.core.engine._steps import StepRunner
-from zenml.core.errors import PlanError, Problem, RunError, SourceError, ZenMLError
+from zenml.core.errors import (
+    PlanError,
+    Problem,
+    RunError,
+    SourceError,
+    StoreError,
+    ZenMLError,
+)
 from zenml.core.plan import Plan
 from zenml.core.plan._usable import check_usable
 from zenml.core.sources import run_until_pipeline
@@ -296,6 +304,7 @@ def show(run_id: str, store_url: str | None, as_json: bool) -> None:
             {
                 "run": found.started,
                 "status": found.status,
+                "code": _code(found),
                 "outcome": found.outcome,
                 "steps": list(steps.values()),
             }
@@ -304,6 +313,13 @@ def show(run_id: str, store_url: str | None, as_json: bool) -> None:
     started, outcome = found.started, found.outcome
     echo(f"run {found.id} of pipeline '{started.pipeline}': {found.status}")
     echo(f"plan {started.plan[:12]}, orchestrator {started.orchestrator}, {ago(started.started)}")
+    code = _code(found)
+    if code["bundle"]:
+        echo(f"code {code['bundle'][:12]}")
+    if code["commit"]:
+        echo(f"commit {code['commit'][:12]}{' with changes' if code['dirty'] else ''}")
+    if started.resumes:
+        echo(f"resumes run {started.resumes}")
     if outcome is not None:
         echo(f"took {outcome.seconds:.2f} s")
     echo()
@@ -325,6 +341,21 @@ def show(run_id: str, store_url: str | None, as_json: bool) -> None:
             echo(f"\n{name}: {record.failure.cause}: {record.failure.type}")
             for line in (record.failure.traceback + record.failure.message).rstrip().splitlines():
                 echo(f"  {line}")
+
+
+def _code(found: Run) -> dict[str, Any]:
+    """The code that a run used: what its jobs were sent, or else what its plan was made from."""
+    sent, git = found.code, None
+    if sent is not None:
+        git = sent.git
+    else:
+        with suppress(StoreError):  # a damaged plan hides no run
+            git = found.plan.git
+    return {
+        "bundle": sent.digest if sent is not None else None,
+        "commit": git.commit if git is not None else None,
+        "dirty": git.dirty if git is not None else None,
+    }
 
 
 @click.command()

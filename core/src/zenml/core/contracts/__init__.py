@@ -25,6 +25,7 @@ from zenml.core.contracts._job import (
     JobState,
     JobTrainingBackend,
     LogPage,
+    Phase,
 )
 from zenml.core.contracts._settings import Field, SecretRef, Settings
 from zenml.core.contracts._step import (
@@ -61,6 +62,7 @@ __all__ = [
     "LogPage",
     "MapContext",
     "OrchestratorBackend",
+    "Phase",
     "PlanWork",
     "ProcessingBackend",
     "SecretRef",

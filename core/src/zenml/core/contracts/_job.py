@@ -81,6 +81,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         folder: Key prefix of everything that this attempt writes about itself.
         digest: SHA-256 of the task, which is ``<folder>/task.json`` in the store.
         timeout: Seconds after which the job must not run any more; None for no limit.
+        requires: Distributions that its environment needs, with their versions where the plan was
+            made: zenml-core, what the plan's steps import, and what its backends come from. What
+            those need in turn is not named.
     """
 
     name: str
@@ -92,6 +95,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     digest: str
     timeout: float | None = None
+    requires: dict[str, str] = {}
 
     def command(self, python: str = "python") -> tuple[str, ...]:
         """What the remote environment has to start. It is all that it has to be told."""
@@ -153,6 +157,10 @@ DEFAULT_RETRIES: dict[str, int] = {"PREEMPTED": 3, "EVICTED": 3, "INFRA": 2, "LO
 
 class JobBackend(Backend):
     """Base class of backends whose work a service carries.
+
+    A service that cannot be reached for now is ``ConnectionError`` or ``TimeoutError``, from any of
+    the methods below: the core tries again. Anything else that ``submit`` raises is a refusal, and
+    ends the run.
 
     Args:
         timeout: Seconds that one attempt may run; None for no limit.

@@ -47,11 +47,20 @@ class MapContext(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         store: URL of the artifact store.
         scope: Key prefix under which finished units are remembered.
-        import_roots: Folders to put on ``sys.path`` before a unit's function is imported.
+        import_roots: Folders to put on ``sys.path`` before a unit's function is imported. Relative
+            to the code bundle where ``code`` names one.
         step: The step's name, for messages.
+        code: Digest of the code bundle that the units' code is in, as ``ship_code`` gives it; None
+            where the folders of the client are at hand.
+        requires: Distributions that the code needs, with their versions where the plan was made.
+            Checked where ``code`` is set.
+        sources: ``module:name`` of what the step is made of, to the digest of its code closure.
     """
 
     store: str
     scope: str
     step: str
     import_roots: tuple[str, ...] = ()
+    code: str | None = None
+    requires: dict[str, str] = {}
+    sources: dict[str, str] = {}

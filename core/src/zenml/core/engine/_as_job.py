@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from importlib import metadata
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from zenml.core._backends import make_backend
-from zenml.core._canonical import from_json
+from zenml.core._canonical import canonical, from_json
 from zenml.core._clock import now
 from zenml.core._project import find_root
 from zenml.core.contracts._backend import BackendConfig
@@ -22,32 +25,46 @@ from zenml.core.contracts._store import ArtifactStore
 from zenml.core.engine._keys import Inputs
 from zenml.core.engine._records import (
     Outcome,
-    RunLog,
     RunStatus,
     StepRecord,
     read_events,
     read_outcome,
     read_started,
+    status_of,
 )
+from zenml.core.engine._ship import refuse_outside
 from zenml.core.errors import (
-    ConfigurationError,
-    Problem,
     RunCancelledError,
     RunError,
     StepFailedError,
+    StoreError,
 )
-from zenml.core.jobs import JobFailedError, JobRequest, JobRun, job_folders
-from zenml.core.jobs._lifecycle import read_request
+from zenml.core.jobs import (
+    JobFailedError,
+    JobRequest,
+    JobRun,
+    job_folders,
+    read_request,
+    request_cancel,
+)
 from zenml.core.jobs._task import Task
 from zenml.core.plan._model import Plan
 from zenml.core.plugins._registry import Registry
+from zenml.core.sources import GitState
 
 __all__ = [
+    "SentCode",
     "attach",
+    "cancel_run",
+    "code_of",
+    "conclude_cancelled",
+    "end_jobs",
+    "headline",
     "job_from_store",
     "job_of_run",
-    "make_task",
+    "say",
     "see_plan_through",
+    "start_plan",
     "step_request",
     "wait_for",
 ]
@@ -56,32 +73,51 @@ __all__ = [
 Observer = Callable[[StepRecord], None]
 
 
-def make_task(
-    plan: Plan, store: ArtifactStore, registry: Registry, run_id: str, backend: JobBackend
-) -> Task:
-    """What a runner is told to do for a plan; stores the code that it needs.
+class SentCode(NamedTuple):
+    """What a runner gets to run: a repository's code, and what that needs.
+
+    Attributes:
+        digest: The code bundle; None if all code is installed there.
+        requires: Distributions that it needs, with their versions.
+        git: The commit that it was at, and whether tracked files differed from it.
+    """
+
+    digest: str | None
+    requires: dict[str, str]
+    git: GitState | None
+
+
+def code_of(store: ArtifactStore, run_id: str) -> SentCode | None:
+    """The code that the jobs of a run were sent; None if it has none."""
+    for folder in job_folders(store, run_id):
+        request = read_request(store, folder)
+        return SentCode(request.task.code, request.task.requires, request.git)
+    return None
+
+
+def _send_code(
+    plan: Plan, store: ArtifactStore, registry: Registry, *, backends: bool = True
+) -> SentCode:
+    """Store the code that a plan needs; say what that needs, with the steps' backends or without.
 
     Raises:
         ConfigurationError: the code cannot be sent; says every reason.
     """
     from zenml.core.bundle import required_distributions, store_bundle
 
-    outside = [root for root in plan.import_roots if os.path.isabs(root)]
-    if outside:
-        raise ConfigurationError(
-            "the code cannot be sent elsewhere",
-            [
-                Problem(root, "is outside the repository", "move it inside, or install it")
-                for root in outside
-            ],
-        )
+    refuse_outside(root for root in plan.import_roots if os.path.isabs(root))
     bundle = store_bundle(store, find_root())
+    requires = required_distributions(plan, registry, backends=backends)
+    return SentCode(bundle.digest, requires, bundle.git)
+
+
+def _task(plan: Plan, run_id: str, backend: JobBackend, code: SentCode) -> Task:
     return Task(
         core=metadata.version("zenml-core"),
         run=run_id,
         plan=plan.digest,
-        code=bundle.digest,
-        requires=required_distributions(plan, registry),
+        code=code.digest,
+        requires=code.requires,
         timeout=backend.timeout,
     )
 
@@ -96,13 +132,19 @@ def step_request(
     inputs: Inputs,
     key: str,
 ) -> JobRequest:
-    """A job that runs one trainer step."""
-    task = make_task(plan, store, registry, run_id, backend)
+    """A job that runs one trainer step; stores the code that it needs.
+
+    Raises:
+        ConfigurationError: the code cannot be sent.
+    """
+    code = _send_code(plan, store, registry, backends=False)
+    task = _task(plan, run_id, backend, code)
     return JobRequest(
         kind="training",
         backend=plan.steps[step].backend,
         pipeline=plan.pipeline,
         task=msgspec.structs.replace(task, step=step, inputs=inputs, key=key),
+        git=code.git,
     )
 
 
@@ -114,11 +156,21 @@ def job_of_run(
     backend: JobBackend,
     observers: Sequence[Observer] = (),
     cancelled: Callable[[], bool] = lambda: False,
+    code: SentCode | None = None,
 ) -> JobRun:
-    """The job that runs a whole plan."""
-    task = make_task(plan, store, registry, run_id, backend)
-    config = BackendConfig(plan.orchestrator.type, plan.orchestrator.args)
-    request = JobRequest(kind="orchestrator", backend=config, pipeline=plan.pipeline, task=task)
+    """The job that runs a whole plan, with code that was sent before, or with the present one.
+
+    Raises:
+        ConfigurationError: the code cannot be sent.
+    """
+    code = code or _send_code(plan, store, registry)
+    request = JobRequest(
+        kind="orchestrator",
+        backend=BackendConfig(plan.orchestrator.type, plan.orchestrator.args),
+        pipeline=plan.pipeline,
+        task=_task(plan, run_id, backend, code),
+        git=code.git,
+    )
     return _job(backend, store, request, observers, cancelled)
 
 
@@ -128,9 +180,10 @@ def _job(
     request: JobRequest,
     observers: Sequence[Observer],
     cancelled: Callable[[], bool],
+    tell: Callable[[str], None] | None = None,
 ) -> JobRun:
     relay = _Relay(store, request.task.run, observers)
-    return JobRun(backend, store, request, cancelled=cancelled, tell=say, looked=relay.look)
+    return JobRun(backend, store, request, cancelled=cancelled, tell=tell or say, looked=relay.look)
 
 
 def say(text: str) -> None:
@@ -148,15 +201,25 @@ class _Relay:
         self._after: str | None = None
 
     def look(self) -> None:
-        """Pass on what is new."""
+        """Pass on what is new; what cannot be read now comes with the next look."""
         if not self._observers:
             return
-        for found in list(self._store.list(self._prefix, after=self._after)):
-            self._after = found.key
-            events = msgspec.convert(from_json(self._store.read(found.key)), list[StepRecord])
-            for event in events:
-                for observer in self._observers:
-                    observer(event)
+        try:
+            for found in list(self._store.list(self._prefix, after=self._after)):
+                self._pass_on(self._store.read(found.key))
+                self._after = found.key
+        except (StoreError, OSError):
+            # Of the store, or of whoever read the display and has gone; the run goes on.
+            return
+
+    def _pass_on(self, data: bytes) -> None:
+        try:
+            events = msgspec.convert(from_json(data), list[StepRecord])
+        except ValueError:
+            return  # a damaged batch; no result depends on it
+        for event in events:
+            for observer in self._observers:
+                observer(event)
 
 
 def wait_for(
@@ -173,31 +236,70 @@ def wait_for(
     _job(backend, store, request, (), cancelled).wait()
 
 
-def see_plan_through(job: JobRun) -> None:
+def start_plan(job: JobRun, registry: Registry) -> None:
+    """Start a plan's job, and leave it.
+
+    Raises:
+        RunError: it cannot be started; the run has an outcome that says so.
+    """
+    with _concluding(job, registry):
+        job.start()
+
+
+def see_plan_through(job: JobRun, registry: Registry) -> None:
     """Wait for a plan's job, and see that the run has an outcome whatever happened.
 
     Raises:
         RunError: a step failed, the run was cancelled, or the job itself failed.
     """
+    with _concluding(job, registry):
+        job.wait()
+
+
+@contextmanager
+def _concluding(job: JobRun, registry: Registry) -> Iterator[None]:
+    """See that a run that did not succeed has an outcome, and no job left that works for it."""
     run_id, store = job.request.task.run, job.store
     try:
-        job.wait()
-    except (KeyboardInterrupt, RunCancelledError) as error:
-        failure = Failure(cause="CANCELLED", type=type(error).__name__, message=str(error))
-        _conclude(store, run_id, "cancelled", failure)
+        yield
+    except (KeyboardInterrupt, RunCancelledError):
+        conclude_cancelled(store, run_id)
+        # The engine that waited for its trainers has gone.
+        end_jobs(store, registry, run_id, 0.0 if job.forced else job.request.task.grace)
         raise
     except JobFailedError as error:
         _conclude(store, run_id, "failed", error.failure)
+        end_jobs(store, registry, run_id, job.request.task.grace)
         told = _in_words(store, run_id, error)
         if told is None:
             raise
         raise told from error
 
 
+def end_jobs(
+    store: ArtifactStore,
+    registry: Registry,
+    run_id: str,
+    grace: float,
+    tell: Callable[[str], None] = say,
+) -> None:
+    """End every job of a run that has not ended, and tidy up. Raises nothing: it tells instead."""
+    try:
+        for folder in job_folders(store, run_id):
+            job = job_from_store(store, registry, folder, tell=tell)
+            job.end(grace)
+            job.tidy()
+    except Exception as error:  # noqa: BLE001 - a backend or a store, whose failure is told
+        tell(f"the jobs of run {run_id} cannot be ended: {error}; 'zenml gc' finds them later")
+
+
+def conclude_cancelled(store: ArtifactStore, run_id: str) -> None:
+    """Write down that a run was cancelled whose engine did not get so far."""
+    failure = Failure(cause="CANCELLED", type="RunCancelledError", message="the run was cancelled")
+    _conclude(store, run_id, "cancelled", failure)
+
+
 def _conclude(store: ArtifactStore, run_id: str, status: RunStatus, failure: Failure) -> None:
-    """Write the outcome of a run whose engine did not get so far."""
-    if read_outcome(store, run_id) is not None:
-        return
     latest = {event.step: event.status for event in read_events(store, run_id)}
     ended = Counter(state for state in latest.values() if state != "running")
     outcome = Outcome(
@@ -207,27 +309,36 @@ def _conclude(store: ArtifactStore, run_id: str, status: RunStatus, failure: Fai
         counts=dict(sorted(ended.items())),
         failure=failure,
     )
-    RunLog(store, run_id).finish(outcome)
+    # Its engine may have got so far after all, and knows better.
+    store.write_if_absent(f"runs/{run_id}/outcome.json", canonical(outcome))
 
 
 def _age(store: ArtifactStore, run_id: str) -> float:
     started = datetime.fromisoformat(read_started(store, run_id).started.replace("Z", "+00:00"))
-    return round((datetime.now(timezone.utc) - started).total_seconds(), 3)
+    # Another machine's clock may be ahead of ours.
+    return max(0.0, round((datetime.now(timezone.utc) - started).total_seconds(), 3))
 
 
 def _in_words(store: ArtifactStore, run_id: str, error: JobFailedError) -> RunError | None:
     """The step's own failure, if it was a step that failed."""
-    for event in read_events(store, run_id):
+    # An earlier attempt's failure is past if the step has begun again.
+    latest = {event.step: event for event in read_events(store, run_id)}
+    for event in latest.values():
         if event.status == "failed" and event.failure is not None:
-            said = event.failure.message.partition("\n")[0]
             return StepFailedError(
-                f"step '{event.step}' failed: {event.failure.type}: {said}",
+                f"step '{event.step}' failed: {headline(event.failure)}",
                 step=event.step,
                 run_id=run_id,
                 traceback_text=event.failure.traceback or None,
                 remedy=error.remedy,
             )
     return None
+
+
+def headline(failure: Failure) -> str:
+    """A failure in one line: the user's exception, or what became of the job."""
+    kind = failure.cause if failure.type == "Job" else failure.type
+    return f"{kind}: {failure.message.partition(chr(10))[0]}"
 
 
 def attach(
@@ -243,14 +354,62 @@ def attach(
     """
     outcome = read_outcome(store, run_id)
     folders = [folder for folder in job_folders(store, run_id) if folder.endswith("/plan")]
+    if outcome is not None and (not folders or outcome.status != "failed"):
+        _Relay(store, run_id, observers).look()
+        _repeat(run_id, outcome)
+        return
     if not folders:
-        if outcome is not None:
-            return
         raise RunError(
             f"run {run_id} runs in the process that started it, and cannot be waited for here",
             remedy=f"'zenml run show {run_id}' shows how it stands",
         )
-    see_plan_through(job_from_store(store, registry, folders[0], observers))
+    # Also of a run that failed: its client may have vanished before it tried again.
+    see_plan_through(job_from_store(store, registry, folders[0], observers), registry)
+
+
+def cancel_run(store: ArtifactStore, registry: Registry, run_id: str, grace: float) -> None:
+    """End a run and every job of it, from anywhere, and see it to its end.
+
+    Raises:
+        RunError: how it ended; or that it runs in a process that only Ctrl-C reaches.
+    """
+    request_cancel(store, run_id)
+    folders = job_folders(store, run_id)
+    for folder in folders:
+        job_from_store(store, registry, folder).cancel(grace)
+    if any(folder.endswith("/plan") for folder in folders):
+        attach(store, registry, run_id)
+        return
+    started = read_started(store, run_id)
+    if folders:
+        # Its engine waits for a trainer's job, hears of its end, and says so; if it is there.
+        deadline = time.monotonic() + grace + 20
+        while status_of(store, started, read_outcome(store, run_id)) == "running":
+            if time.monotonic() > deadline:
+                break
+            threading.Event().wait(0.5)
+        else:
+            end_jobs(store, registry, run_id, grace)
+            conclude_cancelled(store, run_id)
+            return
+    raise RunError(
+        f"run {run_id} runs in the process that started it",
+        where=f"process {started.pid} on {started.host}",
+        remedy="press Ctrl-C there",
+    )
+
+
+def _repeat(run_id: str, outcome: Outcome) -> None:
+    """Raise what the client of a run that has ended was told."""
+    if outcome.status == "succeeded":
+        return
+    if outcome.status == "cancelled":
+        raise RunCancelledError("the run was cancelled", where=f"run {run_id}")
+    why = f": {headline(outcome.failure)}" if outcome.failure else ""
+    raise RunError(
+        f"run {run_id} {outcome.status}{why}",
+        remedy=f"'zenml run show {run_id}' shows how its steps ended",
+    )
 
 
 def job_from_store(
@@ -258,8 +417,9 @@ def job_from_store(
     registry: Registry,
     folder: str,
     observers: Sequence[Observer] = (),
+    tell: Callable[[str], None] | None = None,
 ) -> JobRun:
     """A job that any client has asked for, ready to be waited for or cancelled."""
     request = read_request(store, folder)
     backend: Any = make_backend(request.kind, request.backend, registry)  # type: ignore[arg-type]
-    return _job(backend, store, request, observers, lambda: False)
+    return _job(backend, store, request, observers, lambda: False, tell)

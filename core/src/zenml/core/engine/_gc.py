@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import NamedTuple
@@ -14,13 +14,15 @@ from typing import NamedTuple
 import msgspec
 
 from zenml.core._canonical import from_json
+from zenml.core.bundle import archive_key
 from zenml.core.contracts._store import ArtifactStore, StoredObject
 from zenml.core.engine._files import scratch_is_in_use
 from zenml.core.engine._keys import CacheRecord
 from zenml.core.engine._records import read_outcome, read_started, status_of
+from zenml.core.engine._ship import shipped_code
 from zenml.core.errors import IntegrityError, ObjectNotFoundError, StoreError
 
-__all__ = ["Garbage", "collect", "find_garbage"]
+__all__ = ["Garbage", "by_run", "collect", "find_garbage", "open_attempts"]
 
 
 class Garbage(NamedTuple):
@@ -61,13 +63,17 @@ def find_garbage(
 
     dropped: set[str] = set()
     kept_results: set[str] = set()
-    for run_id, objects in _by_run(store):
-        if runs_older_than is not None and _ended_before(store, run_id, moment - runs_older_than):
+    code_in_use: set[str] = set()
+    for run_id, objects in by_run(store):
+        old = runs_older_than is not None and _ended_before(store, run_id, moment - runs_older_than)
+        # Its record is all that finds a job that is left.
+        if old and not open_attempts(objects):
             dropped.add(run_id)
             for found in objects:
                 yield Garbage(found.key, found.size, "record of an old run")
         else:
             kept_results |= _results_of(store, objects)
+            code_in_use |= set(_code_of(store, objects))
 
     referenced: set[str] = set(_committed(store))
     keys_in_use: set[str] = set()
@@ -95,11 +101,16 @@ def find_garbage(
         step_key = found.key.split("/")[1]
         if step_key in keys_in_use and found.modified < young:
             yield Garbage(found.key, found.size, "part of a step that is finished")
+        elif (code := shipped_code(found.key)) is not None:
+            code_in_use.add(archive_key(code))
         else:
             blobs |= _blobs_in_unit(store, found.key)
     for found in store.list("data/"):
         if found.key.removeprefix("data/") not in blobs and found.modified < young:
             yield Garbage(found.key, found.size, "bytes that no artifact names")
+    for found in store.list("code/"):
+        if found.key not in code_in_use and found.modified < young:
+            yield Garbage(found.key, found.size, "code that no run refers to")
 
 
 def collect(store: ArtifactStore, garbage: list[Garbage]) -> int:
@@ -107,7 +118,7 @@ def collect(store: ArtifactStore, garbage: list[Garbage]) -> int:
 
     What refers goes before what it refers to, so that a reader never follows a dead reference.
     """
-    order = {"runs": 0, "cache": 1, "units": 2, "artifacts": 3, "data": 4}
+    order = {"runs": 0, "cache": 1, "units": 2, "artifacts": 3, "data": 4, "code": 4}
     freed = 0
     for item in sorted(garbage, key=lambda item: order.get(item.key.split("/")[0], 5)):
         if os.path.isabs(item.key):
@@ -122,7 +133,8 @@ def collect(store: ArtifactStore, garbage: list[Garbage]) -> int:
     return freed
 
 
-def _by_run(store: ArtifactStore) -> Iterator[tuple[str, list[StoredObject]]]:
+def by_run(store: ArtifactStore) -> Iterator[tuple[str, list[StoredObject]]]:
+    """Every run with all objects of its record."""
     current, objects = "", list[StoredObject]()
     for found in store.list("runs/"):
         run_id = found.key.split("/")[1]
@@ -133,6 +145,22 @@ def _by_run(store: ArtifactStore) -> Iterator[tuple[str, list[StoredObject]]]:
         objects.append(found)
     if objects:
         yield current, objects
+
+
+def open_attempts(objects: Iterable[StoredObject]) -> list[str]:
+    """Folders of the attempts at jobs that may have left something with their service."""
+    names: dict[str, set[str]] = {}
+    for found in objects:
+        folder, _, name = found.key.rpartition("/")
+        if folder.count("/") == 4 and folder.split("/")[2] == "jobs":
+            names.setdefault(folder, set()).add(name)
+    return [
+        folder
+        for folder, there in names.items()
+        if "cleaned.json" not in there
+        # Without a handle and with an outcome it was closed: it is known to be nothing, or to end.
+        and ("handle.json" in there or ("task.json" in there and "outcome.json" not in there))
+    ]
 
 
 def _ended_before(store: ArtifactStore, run_id: str, moment: datetime) -> bool:
@@ -153,6 +181,15 @@ def _results_of(store: ArtifactStore, objects: list[StoredObject]) -> set[str]:
                 for event in from_json(store.read(found.key)):
                     results |= set(event.get("outputs", {}).values())
     return results
+
+
+def _code_of(store: ArtifactStore, objects: list[StoredObject]) -> Iterator[str]:
+    """Keys of the code bundles that a run's jobs need, also for what is done again later."""
+    for found in objects:
+        if found.key.endswith(("/request.json", "/task.json")):
+            with contextlib.suppress(ValueError, ObjectNotFoundError):
+                told = from_json(store.read(found.key))
+                yield archive_key(str(told.get("task", told).get("code")))
 
 
 def _committed(store: ArtifactStore) -> Iterator[str]:

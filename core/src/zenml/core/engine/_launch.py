@@ -9,6 +9,7 @@ from typing import Any
 from zenml.core._backends import make_backend
 from zenml.core.contracts._job import JobBackend
 from zenml.core.contracts._store import ArtifactStore
+from zenml.core.engine._as_job import SentCode
 from zenml.core.engine._run import Run
 from zenml.core.engine._session import Session
 from zenml.core.errors import ConfigurationError, Problem, StoreError
@@ -26,6 +27,8 @@ def launch(
     index: Any = None,
     progress: bool | None = None,
     detach: bool = False,
+    code: SentCode | None = None,
+    resumes: str = "",
 ) -> Run:
     """Run a plan and wait for its end; returns the finished run.
 
@@ -36,6 +39,8 @@ def launch(
         index: A metadata store that learns of the run, if any.
         progress: Whether to show how the steps stand; by default if standard error is a terminal.
         detach: Start the run and do not wait; only an orchestrator that uses jobs can.
+        code: Code that was sent before and is to be used again; for an orchestrator that uses jobs.
+        resumes: The run whose plan it takes up again.
 
     Raises:
         ConfigurationError: the run cannot be detached.
@@ -50,7 +55,7 @@ def launch(
         display: Any = Progress(plan)
     else:
         display = nullcontext()
-    session = Session(plan, store, registry, observers=[display] if show else [])
+    session = Session(plan, store, registry, observers=[display] if show else [], code=code)
     remote = isinstance(orchestrator, JobBackend)
     if detach and not remote:
         problem = Problem(
@@ -59,11 +64,11 @@ def launch(
             "choose an orchestrator that runs it elsewhere, such as 'subprocess'",
         )
         raise ConfigurationError("the run cannot be detached", [problem])
-    session.register(remote=remote)
+    session.register(remote=remote, resumes=resumes)
     try:
         with display:
             if detach:
-                session.job(orchestrator).start()
+                session.start_as_job(orchestrator)
             else:
                 orchestrator.run(session)
     finally:

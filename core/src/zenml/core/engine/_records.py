@@ -20,7 +20,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 from typing import Any, Literal
 
@@ -28,9 +28,10 @@ import msgspec
 
 from zenml.core._canonical import canonical
 from zenml.core._clock import now
-from zenml.core.contracts._job import Cause, Failure
+from zenml.core.contracts._job import Cause, Failure, JobBackend
 from zenml.core.contracts._store import ArtifactStore
-from zenml.core.errors import IntegrityError, ObjectNotFoundError, StoreError
+from zenml.core.errors import IntegrityError, ObjectNotFoundError, StoreError, ZenMLError
+from zenml.core.jobs import read_request
 from zenml.core.plan._model import Plan
 
 __all__ = [
@@ -74,6 +75,7 @@ class RunStarted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         host: The machine that started it.
         pid: The process that started it.
         remote: Whether the plan runs in a job, which outlives that process.
+        resumes: The run whose plan it takes up again, if it is not a run of its own.
     """
 
     run: str
@@ -84,6 +86,7 @@ class RunStarted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     host: str
     pid: int
     remote: bool = False
+    resumes: str = ""
 
 
 class StepRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -203,10 +206,10 @@ class RunLog:
                 continue  # the steps meet the same store and say so better
 
     def finish(self, outcome: Outcome) -> None:
-        """Write what is pending, then the outcome."""
+        """Write what is pending, then the outcome, unless somebody else has written one."""
         self._stop.set()
         self.flush()
-        self._store.write(f"{self._prefix}/outcome.json", canonical(outcome))
+        self._store.write_if_absent(f"{self._prefix}/outcome.json", canonical(outcome))
 
     def abandon(self) -> None:
         """Stop the heartbeat without an outcome."""
@@ -283,9 +286,30 @@ def status_of(store: ArtifactStore, started: RunStarted, outcome: Outcome | None
     if here and not process_lives(started.pid):
         return "lost"
     # Whatever is written about a run is a sign of its life.
-    signs = (found.modified.timestamp() for found in store.list(f"runs/{started.run}/"))
-    newest = max(signs, default=0.0)
-    return "running" if time.time() - newest < LOST_AFTER else "lost"
+    signs = {f.key: f.modified.timestamp() for f in store.list(f"runs/{started.run}/")}
+    silence = time.time() - max(signs.values(), default=0.0)
+    if silence > LOST_AFTER and started.remote:
+        silence -= _waiting_allowed(store, started.run, signs)
+    return "running" if silence < LOST_AFTER else "lost"
+
+
+def _waiting_allowed(store: ArtifactStore, run_id: str, signs: Iterable[str]) -> float:
+    """Seconds for which a plan's job may be silent because it waits for a place to run."""
+    folder = f"runs/{run_id}/jobs/plan"
+    tasks = (key for key in signs if key.startswith(f"{folder}/") and key.endswith("/task.json"))
+    latest = max((key.rpartition("/")[0] for key in tasks), key=_number, default=folder)
+    has_begun = {f"{latest}/alive.json", f"{latest}/outcome.json"} & set(signs)
+    if has_begun or latest == folder:
+        return 0.0
+    try:
+        given = read_request(store, folder).backend.args
+    except (ZenMLError, ValueError):
+        return 0.0
+    return float(given.get("pending_timeout", JobBackend.pending_timeout))
+
+
+def _number(folder: str) -> int:
+    return int(folder.rpartition("/")[2])
 
 
 def process_lives(pid: int) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from zenml.core.contracts._artifact import Artifact
 from zenml.core.contracts._settings import nearest
 from zenml.core.contracts._store import ArtifactStore
+from zenml.core.engine._as_job import SentCode, code_of
 from zenml.core.engine._files import StoreFiles
 from zenml.core.engine._records import (
     Outcome,
@@ -67,6 +68,11 @@ class Run:
     def plan(self) -> Plan:
         """The plan that it executes."""
         return read_plan(self.store, self.started.plan)
+
+    @property
+    def code(self) -> SentCode | None:
+        """The code that its jobs were sent; None if it has no job."""
+        return code_of(self.store, self.id)
 
     @property
     def steps(self) -> dict[str, StepRecord]:

@@ -14,7 +14,15 @@ from typing import Any
 
 from zenml.core.contracts._job import JobBackend
 from zenml.core.contracts._store import ArtifactStore
-from zenml.core.engine._as_job import job_of_run, see_plan_through
+from zenml.core.engine._as_job import (
+    SentCode,
+    end_jobs,
+    headline,
+    job_of_run,
+    say,
+    see_plan_through,
+    start_plan,
+)
 from zenml.core.engine._keys import Inputs
 from zenml.core.engine._records import (
     Outcome,
@@ -33,7 +41,8 @@ from zenml.core.errors import (
     StoreError,
     ZenMLError,
 )
-from zenml.core.jobs import JobRun
+from zenml.core.jobs import JobFailedError, JobRun, request_cancel
+from zenml.core.jobs._interrupt import AGAIN
 from zenml.core.plan._model import INPUT, Plan, PlannedStep
 from zenml.core.plugins._registry import Registry
 
@@ -55,6 +64,7 @@ class Session:
         run_id: str | None = None,
         attempt: int = 1,
         observers: Sequence[Observer] = (),
+        code: SentCode | None = None,
     ) -> None:
         self.plan = plan
         self.store = store
@@ -62,6 +72,7 @@ class Session:
         self.run_id = run_id or new_run_id()
         self.observers = observers
         self.cancel = threading.Event()
+        self._code = code
         self._log = RunLog(store, self.run_id, attempt)
 
     @property
@@ -72,11 +83,12 @@ class Session:
     def store_url(self) -> str:
         return self.store.url
 
-    def register(self, *, remote: bool = False) -> None:
+    def register(self, *, remote: bool = False, resumes: str = "") -> None:
         """Write down the plan and that a run of it begins. Nothing has run before this.
 
         Args:
             remote: Whether a job will run it, which outlives this process.
+            resumes: The run whose plan it takes up again.
         """
         self.store.prepare()
         key = f"plans/{self.plan.digest}.json"
@@ -94,6 +106,7 @@ class Session:
                 host=socket.gethostname(),
                 pid=os.getpid(),
                 remote=remote,
+                resumes=resumes,
             )
         )
 
@@ -122,12 +135,18 @@ class Session:
 
     def execute_as_job(self, backend: JobBackend) -> None:
         """Have a job execute the plan. See ``PlanWork``."""
+        see_plan_through(self._job_or_outcome(backend), self.registry)
+
+    def start_as_job(self, backend: JobBackend) -> None:
+        """Have a job execute the plan, and do not wait for it."""
+        start_plan(self._job_or_outcome(backend), self.registry)
+
+    def _job_or_outcome(self, backend: JobBackend) -> JobRun:
         try:
-            job = self.job(backend)
-        except ZenMLError as error:
+            return self.job(backend)
+        except BaseException as error:
             self._finish(Counter(), error, time.perf_counter())
             raise
-        see_plan_through(job)
 
     def job(self, backend: JobBackend) -> JobRun:
         """The job that would execute the plan."""
@@ -139,6 +158,7 @@ class Session:
             backend,
             self.observers,
             self.cancel.is_set,
+            self._code,
         )
 
     def _finish(self, counts: Counter[str], error: BaseException | None, begun: float) -> None:
@@ -248,11 +268,20 @@ class _Execution:
 
     def _interrupt(self, running: int) -> None:
         """Ctrl-C: start nothing more, let what runs come to a point where it can stop."""
-        self.session.cancel.set()
+        session = self.session
+        session.cancel.set()
         self._ready.clear()
-        while running:
-            self._settle(*self._done.get())  # a second Ctrl-C ends this wait
-            running -= 1
+        if running:
+            say(f"cancelling run {session.run_id}: {running} running; {AGAIN}")
+        try:
+            while running:
+                self._settle(*self._done.get())
+                running -= 1
+        except KeyboardInterrupt:
+            # A thread ends with this process; a job that one of them waits for does not.
+            request_cancel(session.store, session.run_id)
+            end_jobs(session.store, session.registry, session.run_id, 0.0)
+            raise
         self._skip_the_rest("cancelled")
 
     def _hand_out(self, name: str) -> None:
@@ -359,9 +388,11 @@ class _Execution:
         said = error.message if isinstance(error, ZenMLError) else failure.message
         where = f" ({error.where})" if isinstance(error, ZenMLError) and error.where else ""
         listed = str(error).partition("\n")[2] if hasattr(error, "problems") else ""
+        words = f"{failure.type}: {said}"
+        if isinstance(error, JobFailedError):
+            words = headline(failure)
         failed = StepFailedError(
-            f"step '{name}' failed: {failure.type}: {said}{where}"
-            + (f"\n{listed}" if listed else ""),
+            f"step '{name}' failed: {words}{where}" + (f"\n{listed}" if listed else ""),
             step=name,
             run_id=self.session.run_id,
             traceback_text=failure.traceback or None,

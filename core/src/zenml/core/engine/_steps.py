@@ -38,8 +38,11 @@ from zenml.core.engine._values import (
     write_artifact,
 )
 from zenml.core.errors import RunCancelledError, RunError, StoreError, ZenMLError
+from zenml.core.jobs import JobFailedError
 from zenml.core.plan._model import Plan, PlannedStep
 from zenml.core.plan._sources import make_step, roots_of
+from zenml.core.plugins import API_VERSION
+from zenml.core.plugins._entry_points import normalise
 from zenml.core.plugins._registry import Registry
 from zenml.core.sources import reference
 
@@ -256,7 +259,12 @@ class _Work:
         if left:
             backend: ProcessingBackend = runner.backend(self.planned)
             context = MapContext(
-                store=runner.store.url, scope=scope, step=self.step, import_roots=runner.roots
+                store=runner.store.url,
+                scope=scope,
+                step=self.step,
+                import_roots=runner.roots,
+                requires=self._required(),
+                sources={self.planned.source: self.planned.code},
             )
             iterator = backend.map([unit for _, unit in left], context)
             try:
@@ -278,6 +286,17 @@ class _Work:
                 remedy="run again: finished units are kept",
             )
         return [results[digest] for digest in digests]
+
+    def _required(self) -> dict[str, str]:
+        """The distributions that this step's units need, wherever they are executed."""
+        config, registry = self.planned.backend, self.runner.registry
+        required = {"zenml-core": f"api {API_VERSION}"}
+        if not config.type.startswith("import:"):
+            plugin = registry.find("processing", config.type).plugin
+            if plugin.version:
+                required[normalise(plugin.distribution)] = plugin.version
+        closure = self.runner.plan.code.get(self.planned.code)
+        return required | (closure.distributions if closure else {})
 
     def _plain(self, payload: Any, index: int) -> Any:
         """A payload as a worker in another process would read it."""
@@ -317,6 +336,8 @@ class _Context:
 
 def failure_of(error: BaseException) -> Failure:
     """Why a step failed, in the words of the record."""
+    if isinstance(error, JobFailedError):
+        return error.failure
     cause: Cause = "USER_ERROR"
     if isinstance(error, MemoryError):
         cause = "OOM"

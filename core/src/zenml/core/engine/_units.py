@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +9,7 @@ from zenml.core._canonical import canonical, check_plain, from_json
 from zenml.core.contracts._store import ArtifactStore
 from zenml.core.contracts._units import MapContext, Unit
 from zenml.core.engine._files import StoreFiles
+from zenml.core.engine._shipped import code_in_place
 from zenml.core.errors import ObjectNotFoundError, StoreError, ZenMLError
 from zenml.core.sources import load
 from zenml.core.stores._open import open_store
@@ -23,16 +23,21 @@ def execute_unit(unit: Unit, context: MapContext) -> Any:
     Safe to call any number of times, in any number of processes: a unit is named by its content,
     the first result that is remembered is everybody's result.
 
+    Code that was shipped is unpacked once on each machine. While a unit runs, its code is found
+    before any other, and no other version of it is; units of different versions in one process wait
+    for each other. A unit finds its files beside its modules (``__file__``): the present folder is
+    the worker's own.
+
     Raises:
+        ConfigurationError: code was shipped, and the distributions here are not those it needs.
         ZenMLError: the result is not plain data, or the store failed.
         Exception: whatever the unit's function raised.
     """
     store = open_store(context.store)
-    # Also where the function is loaded already: it may load what the payload names.
-    sys.path.extend(root for root in context.import_roots if root not in sys.path)
-    function = load(unit.function, context.import_roots)
-    with StoreFiles(store) as files:
-        result = function(unit.payload, files)
+    with code_in_place(context, store) as roots:
+        function = load(unit.function, roots)
+        with StoreFiles(store) as files:
+            result = function(unit.payload, files)
     unfit = check_plain(result, "its result")
     if unfit:
         raise ZenMLError(

@@ -8,7 +8,7 @@ from zenml.core._canonical import canonical, check_plain, from_json
 from zenml.core.contracts._artifact import Artifact, ArtifactFormat, Files
 from zenml.core.contracts._store import ArtifactStore
 from zenml.core.errors import BackendError, IntegrityError, ZenMLError
-from zenml.core.plugins._registry import Registry, load_target
+from zenml.core.plugins._registry import Registry, known_offers, load_target
 
 __all__ = ["load_value", "read_artifact", "save_value", "write_artifact"]
 
@@ -34,13 +34,22 @@ def save_value(value: Any, files: Files, registry: Registry) -> Artifact:
         return Artifact(format=JSON, files={"value.json": files.put_bytes(data)})
     offer = registry.format_for(value)
     if offer is None:
-        raise ZenMLError(
-            f"it cannot be stored: {unfit}",
-            remedy="return plain data (numbers, text, lists, dictionaries), bytes, a pathlib.Path, "
-            "or a type that an installed plugin stores (zenml-steps: data frames, arrays, models)",
-        )
+        raise ZenMLError(f"it cannot be stored: {unfit}", remedy=_how_to_store(value, registry))
     artifact_format: ArtifactFormat = load_target(offer)()
     return artifact_format.save(value, files)
+
+
+def _how_to_store(value: Any, registry: Registry) -> str:
+    known = [row for row in known_offers() if row["kind"] == "format"]
+    types = {f"{cls.__module__}:{cls.__qualname__}" for cls in type(value).__mro__}
+    for row in known:
+        if row["python_type"] in types:
+            return registry.how_to_get("format", row["type"])
+    others = ", ".join(sorted({row["distribution"] for row in known}))
+    return (
+        "return plain data (numbers, text, lists, dictionaries), bytes, a pathlib.Path, or a type "
+        f"that an installed plugin stores (published: {others})"
+    )
 
 
 def load_value(artifact: Artifact, files: Files, registry: Registry) -> Any:

@@ -1,13 +1,13 @@
 """Jobs: what every backend that uses a remote service has in common."""
 
-from zenml.core.jobs._lifecycle import (
-    JobFailedError,
+from zenml.core.jobs._attempts import (
     JobRequest,
-    JobRun,
     cancel_requested,
     job_folders,
+    read_request,
     request_cancel,
 )
+from zenml.core.jobs._lifecycle import JobFailedError, JobRun
 
 __all__ = [
     "JobFailedError",
@@ -15,5 +15,6 @@ __all__ = [
     "JobRun",
     "cancel_requested",
     "job_folders",
+    "read_request",
     "request_cancel",
 ]

@@ -1,15 +1,5 @@
 """The life of a job, the same for every backend: submit, wait, retry, cancel, attach.
 
-::
-
-    runs/<run>/jobs/<job>/request.json               what was asked for; the same for every attempt
-    runs/<run>/jobs/<job>/<attempt>/task.json        what the runner is told
-    runs/<run>/jobs/<job>/<attempt>/handle.json      how the service finds the attempt again
-    runs/<run>/jobs/<job>/<attempt>/alive.json       the runner's sign of life
-    runs/<run>/jobs/<job>/<attempt>/log-*.txt        the log, in chunks
-    runs/<run>/jobs/<job>/<attempt>/outcome.json     how the attempt ended; written once
-    runs/<run>/cancel.json                           somebody, somewhere, cancelled the run
-
 Whoever waits writes nothing that another waiter could not write as well: a client may vanish, and
 another one on another machine goes on from what is in the store.
 """
@@ -19,43 +9,58 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
-
-import msgspec
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
 from zenml.core._canonical import canonical
-from zenml.core._clock import now
-from zenml.core.contracts._backend import BackendConfig
-from zenml.core.contracts._job import Cause, Failure, Handle, Job, JobBackend, JobState
-from zenml.core.contracts._store import ArtifactStore, safe_segment
+from zenml.core.contracts._job import Cause, Failure, Handle, Job, JobBackend
+from zenml.core.contracts._store import ArtifactStore
 from zenml.core.errors import (
-    ObjectNotFoundError,
+    BackendError,
+    ConfigurationError,
     RunCancelledError,
     RunError,
     StoreError,
+    StoreUnavailableError,
     ZenMLError,
 )
-from zenml.core.jobs._task import JobOutcome, Task, read_outcome, write_task
+from zenml.core.jobs._attempts import (
+    JobRequest,
+    attempts_of,
+    cancel_requested,
+    is_cleaned,
+    job_folder,
+    job_name,
+    mark_cleaned,
+    read_handle,
+    request_cancel,
+    settle,
+    store_handle,
+)
+from zenml.core.jobs._interrupt import AGAIN, Interrupt
+from zenml.core.jobs._task import JobOutcome, read_outcome, write_task
+from zenml.core.jobs._watch import Watch
 
-__all__ = [
-    "JobFailedError",
-    "JobRequest",
-    "JobRun",
-    "cancel_requested",
-    "job_folders",
-    "request_cancel",
-]
+__all__ = ["JobFailedError", "JobRun"]
 
 #: Seconds between looks at a job: short at first, so that a short job is not waited for.
 _FIRST_LOOK, _LAST_LOOK = 0.1, 5.0
 
-#: Seconds without a sign of life after which a job that should be running is lost. The age is taken
-#: between two observations of one clock, ours, so that clocks that differ do not matter.
-LOST_AFTER = 90.0
+#: What passes: a store or a service that cannot be reached for now.
+_TRANSIENT = (StoreUnavailableError, ConnectionError, TimeoutError)
 
-#: Seconds that an outcome may need to become visible after the service has seen the end.
-_OUTCOME_DELAY = 5.0
+#: Seconds between tries of what met one of them.
+_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
+
+#: Seconds that a job that was given up, beyond its grace, is watched to its end before it is tidied
+#: up and another attempt begins.
+_ENDING_TAKES = 30.0
+
+_CANCELLED = "the run was cancelled"
+
+_Result = TypeVar("_Result")
 
 
 class JobFailedError(RunError):
@@ -70,22 +75,6 @@ class JobFailedError(RunError):
         self.failure = failure
 
 
-class JobRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """``request.json``: a job, independent of attempts.
-
-    Attributes:
-        kind: orchestrator or training.
-        backend: The backend that carries it.
-        pipeline: The pipeline's name.
-        task: What to do.
-    """
-
-    kind: str
-    backend: BackendConfig
-    pipeline: str
-    task: Task
-
-
 class JobRun:
     """One job of one run: all its attempts, seen from a client.
 
@@ -96,6 +85,9 @@ class JobRun:
         cancelled: Asked now and then; True ends the job.
         tell: Told in words when something changes that a user wants to know.
         looked: Called after every look at the job.
+
+    Attributes:
+        forced: Whether a second Ctrl-C has ended the waiting.
     """
 
     def __init__(
@@ -111,77 +103,237 @@ class JobRun:
         self.backend = backend
         self.store = store
         self.request = request
+        self.folder = job_folder(request.task.run, request.task.step)
+        self.forced = False
         self._cancelled = cancelled
         self._tell = tell
         self._looked = looked
-        self.folder = job_folder(request.task.run, request.task.step)
+        self._interrupt = Interrupt(self._tell_of_interrupt)
+        self._cancelling = False
 
     # -- what a client does ----------------------------------------------------------------------
 
     def start(self) -> Handle:
-        """Submit the first attempt; it runs on whatever becomes of this process."""
-        self.store.write_if_absent(f"{self.folder}/request.json", canonical(self.request))
-        return self._submit(1)
+        """Submit the first attempt; it runs on whatever becomes of this process.
+
+        Raises:
+            JobFailedError: it cannot be submitted.
+            RunCancelledError: somebody cancelled it meanwhile.
+        """
+        with self._interruptible():
+            self._ask()
+            begun = self._begin(1)
+            if self._stopping():
+                self._see_through()
+            if isinstance(begun, JobOutcome):
+                assert begun.failure is not None
+                raise self._failed(begun.failure, 1)
+        return begun
 
     def wait(self) -> None:
         """See the job to its end, with retries. Starts it if nobody has.
 
+        Retries are counted from what is in the store, so that those of an earlier client count.
+
         Raises:
             JobFailedError: it failed, and its retries are used up.
             RunCancelledError: somebody cancelled it.
+            KeyboardInterrupt: Ctrl-C cancelled it; a second one, without waiting for its end.
         """
-        attempt = self.last_attempt()
-        if attempt == 0:
-            self.start()
-            attempt = 1
-        used: dict[str, int] = {}
-        while True:
-            outcome = self._wait_for(attempt)
-            if outcome.failure is None:
-                return
-            failure = outcome.failure
-            where = f"{self._title()}, attempt {attempt}"
-            if failure.cause == "CANCELLED":
-                raise RunCancelledError("the run was cancelled", where=where)
-            used[failure.cause] = used.get(failure.cause, 0) + 1
-            allowed = self.backend.retries_for(failure.cause)
-            if used[failure.cause] > allowed:
-                raise JobFailedError(failure, where=where, remedy=_REMEDIES.get(failure.cause))
-            delay = self.backend.retry_delay * 2 ** (used[failure.cause] - 1)
-            delay *= random.uniform(0.8, 1.2)  # noqa: S311 - so that many jobs do not retry at once
-            self._tell(
-                f"{where} failed ({failure.cause}: {failure.message}); trying again in "
-                f"{delay:.0f} s, {used[failure.cause]} of {allowed}"
-            )
-            self._pause(delay)
-            if self._asked_to_cancel():
-                raise RunCancelledError("the run was cancelled", where=where)
-            attempt += 1
-            self._submit(attempt)
+        with self._interruptible():
+            last = self._last_attempt()
+            if last == 0:
+                self._ask()
+            elif read_outcome(self.store, self._attempt(last)) is None:
+                self._tell(f"waiting for {self._title()}; Ctrl-C cancels it")
+            self._see_through()
 
     def cancel(self, grace: float = 10.0) -> None:
-        """End every attempt that has not ended. Safe to call from anywhere, any number of times."""
-        for attempt in range(1, self.last_attempt() + 1):
-            handle = self.handle(attempt)
-            if handle is not None and read_outcome(self.store, self._attempt(attempt)) is None:
-                self.backend.cancel(handle, grace)
+        """Have every attempt that has not ended be ended. Does not wait for it.
 
-    def last_attempt(self) -> int:
-        """The number of the latest attempt that was begun; 0 if none was."""
-        numbers = [
-            int(found.key.split("/")[-2])
-            for found in self.store.list(f"{self.folder}/")
-            if found.key.endswith("/task.json")
-        ]
-        return max(numbers, default=0)
+        Safe to call from anywhere, any number of times.
+        """
+        for attempt in attempts_of(self.store, self.folder):
+            if read_outcome(self.store, self._attempt(attempt)) is None:
+                self._cancel(attempt, grace)
+
+    def end(self, grace: float) -> None:
+        """Close every attempt that has not ended, and have it be ended. Does not wait for it."""
+        for attempt in attempts_of(self.store, self.folder):
+            if read_outcome(self.store, self._attempt(attempt)) is None:
+                self.end_attempt(attempt, grace)
+
+    def end_attempt(
+        self, attempt: int, grace: float, cause: Cause = "CANCELLED", why: str = _CANCELLED
+    ) -> None:
+        """Close an attempt that nobody waits for, and have it be ended.
+
+        One whose submission was never confirmed is closed and no more: submitting it again would
+        find it, or start what nobody wants. If it runs, its runner finds that it is closed.
+        """
+        failure = Failure(cause=cause, type="Job", message=why)
+        settle(self.store, self._attempt(attempt), failure)
+        self._cancel(attempt, grace)
+
+    def tidy(self) -> None:
+        """Remove what ended attempts have left with the service."""
+        for attempt in attempts_of(self.store, self.folder):
+            self.tidy_attempt(attempt)
+
+    def tidy_attempt(self, attempt: int, wait: float = 0.0) -> bool:
+        """Remove what an ended attempt has left with the service; whether nothing is left.
+
+        Args:
+            attempt: Its number.
+            wait: Seconds in which the service may end it, if it was told to.
+        """
+        folder = self._attempt(attempt)
+
+        def tidy() -> bool:
+            outcome = read_outcome(self.store, folder)
+            handle = self.handle(attempt)
+            if handle is None or is_cleaned(self.store, folder):
+                return True
+            # A runner's own outcome is the last thing that it does; ours only says what we know.
+            if outcome is None or (outcome.by == "client" and not self._ends(handle, wait)):
+                return False
+            self.backend.cleanup(handle)
+            mark_cleaned(self.store, folder)
+            return True
+
+        return self._if_possible("tidying up after it", tidy) or False
 
     def handle(self, attempt: int) -> Handle | None:
         """How to find an attempt again; None if its submission was never confirmed."""
-        try:
-            data = self.store.read(f"{self._attempt(attempt)}/handle.json")
-        except ObjectNotFoundError:
-            return None
-        return msgspec.json.decode(data, type=Handle)
+        return read_handle(self.store, self._attempt(attempt))
+
+    # -- waiting ---------------------------------------------------------------------------------
+
+    def _ask(self) -> None:
+        key, data = f"{self.folder}/request.json", canonical(self.request)
+        self._patiently("writing the request", lambda: self.store.write_if_absent(key, data))
+
+    def _see_through(self) -> None:
+        used: Counter[str] = Counter()
+        attempt = 1
+        while True:
+            outcome = self._wait_for(attempt)
+            failure = outcome.failure
+            if failure is None:
+                return
+            if failure.cause == "CANCELLED":
+                raise self._was_cancelled(attempt)
+            used[failure.cause] += 1
+            # What an earlier client, or another one beside us, has gone on from is past.
+            if self._last_attempt() == attempt:
+                self._prepare_retry(attempt, failure, used[failure.cause])
+            attempt += 1
+
+    def _prepare_retry(self, attempt: int, failure: Failure, used: int) -> None:
+        allowed = self.backend.retries_for(failure.cause)
+        if used > allowed:
+            raise self._failed(failure, attempt)
+        if self.request.task.step is None:
+            # The engine of the failed attempt took its own end for the run's.
+            key = f"runs/{self.request.task.run}/outcome.json"
+            self._patiently("reopening the run", lambda: self.store.delete(key))
+        delay = self.backend.retry_delay * 2 ** (used - 1)
+        delay *= random.uniform(0.8, 1.2)  # noqa: S311 - so that many jobs do not retry at once
+        self._tell(
+            f"{self._where(attempt)} failed ({failure.cause}: {failure.message}); trying again in "
+            f"{delay:.0f} s, {used} of {allowed}"
+        )
+        self._pause(delay)
+        if self._asked_to_cancel():
+            raise self._was_cancelled(attempt)
+
+    def _wait_for(self, attempt: int) -> JobOutcome:
+        """Wait for the end of an attempt, whatever kind of end that is."""
+        folder = self._attempt(attempt)
+        outcome = self._patiently("looking at it", lambda: read_outcome(self.store, folder))
+        if outcome is None:
+            # A client that vanished between submission and the handle left an attempt without one.
+            begun = self._begin(attempt)
+            outcome = self._watch(attempt, begun) if isinstance(begun, Handle) else begun
+        self._looked()
+        grace = self.request.task.grace
+        given_up = outcome.by == "client" and not self._cancelling
+        self.tidy_attempt(attempt, grace + _ENDING_TAKES if given_up else 0.0)
+        return outcome
+
+    def _watch(self, attempt: int, handle: Handle) -> JobOutcome:
+        watch = Watch(
+            self.backend,
+            self.store,
+            self._attempt(attempt),
+            handle,
+            grace=self.request.task.grace,
+            cancelled=self._asked_to_cancel,
+            tell=lambda text: self._tell(f"{handle.job}: {text}"),
+        )
+        look = _FIRST_LOOK
+        while True:
+            outcome = watch.look()
+            if outcome is not None:
+                return outcome
+            if watch.cancelling and not self._cancelling:
+                self._cancelling = True
+                look = _FIRST_LOOK
+            self._looked()
+            self._pause(look)
+            look = min(look * 1.5, _LAST_LOOK)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait; no longer than it takes to hear that the job is to be cancelled."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            if self._stopping() and not self._cancelling:
+                return
+            threading.Event().wait(min(left, 0.5))
+
+    # -- cancelling ------------------------------------------------------------------------------
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Have Ctrl-C cancel the job, and a second one leave at once; it is raised either way."""
+        with self._interrupt:
+            try:
+                yield
+            except RunCancelledError as error:
+                if self._interrupt.asked:
+                    raise KeyboardInterrupt(error.message) from None
+                raise
+            except KeyboardInterrupt:
+                self.forced = True
+                self._if_possible("ending it", self._force)
+                raise
+        if self._interrupt.asked:
+            raise KeyboardInterrupt("it had ended before it could be cancelled")
+
+    def _force(self) -> None:
+        request_cancel(self.store, self.request.task.run)
+        self.end(0.0)
+        self.tidy()
+
+    def _tell_of_interrupt(self) -> None:
+        self._tell(f"cancelling {self._title()}; {AGAIN}")
+
+    def _stopping(self) -> bool:
+        """Whether somebody in this process wants the job to end."""
+        return self._interrupt.asked or self._cancelled()
+
+    def _asked_to_cancel(self) -> bool:
+        """Whether anybody wants that; then everybody can see it."""
+        run = self.request.task.run
+        if self._stopping():
+            request_cancel(self.store, run)
+            return True
+        return cancel_requested(self.store, run)
+
+    def _cancel(self, attempt: int, grace: float) -> None:
+        handle = self.handle(attempt)
+        if handle is not None:
+            self._if_possible("ending it", lambda: self.backend.cancel(handle, grace))
 
     # -- attempts --------------------------------------------------------------------------------
 
@@ -192,11 +344,20 @@ class JobRun:
         task = self.request.task
         return f"step '{task.step}' of run {task.run}" if task.step else f"run {task.run}"
 
+    def _where(self, attempt: int) -> str:
+        return f"{self._title()}, attempt {attempt}"
+
+    def _last_attempt(self) -> int:
+        found = self._patiently("looking at it", lambda: attempts_of(self.store, self.folder))
+        return max(found, default=0)
+
     def job(self, attempt: int) -> Job:
         """The job as a service is asked to start it."""
         folder = self._attempt(attempt)
         task = self.request.task
         digest = write_task(self.store, folder, task)
+        # What has a space in it is no version: the core's API number, the content of a module.
+        versions = {name: found for name, found in task.requires.items() if " " not in found}
         return Job(
             name=job_name(task.run, task.step, attempt),
             run=task.run,
@@ -207,152 +368,105 @@ class JobRun:
             folder=folder,
             digest=digest,
             timeout=self.backend.timeout,
+            requires={**versions, "zenml-core": task.core},
         )
+
+    def _begin(self, attempt: int) -> Handle | JobOutcome:
+        """Submit an attempt; what came of it instead, if it cannot be.
+
+        Raises:
+            JobFailedError: the backend refuses it; trying again would not help.
+        """
+        cause: Cause = "INFRA"
+        refused: Exception | None = None
+        try:
+            return self._submit(attempt)
+        except RunCancelledError as error:
+            failure = Failure(cause="CANCELLED", type="Job", message=error.message)
+        except _TRANSIENT as error:
+            message = f"it could not be submitted: {error}"
+            failure = Failure(cause=cause, type=type(error).__name__, message=message)
+        except StoreError:
+            raise  # it takes no outcome either
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run must not stay open
+            if isinstance(error, (ConfigurationError, BackendError)):
+                cause = "CONFIG"
+            said = error.message if isinstance(error, ZenMLError) else str(error)
+            listed = str(error).partition("\n")[2] if isinstance(error, ConfigurationError) else ""
+            message = f"it could not be submitted: {said}" + (f"\n{listed}" if listed else "")
+            failure = Failure(cause=cause, type=type(error).__name__, message=message)
+            refused = error
+        # Closed, so that a job that was started after all does nothing.
+        folder = self._attempt(attempt)
+        outcome = self._patiently(
+            "writing its outcome", lambda: settle(self.store, folder, failure)
+        )
+        if refused is not None:
+            remedy = getattr(refused, "remedy", None)
+            raise JobFailedError(failure, where=self._where(attempt), remedy=remedy) from refused
+        return outcome
 
     def _submit(self, attempt: int) -> Handle:
         """Submit an attempt and store its handle. Doing it twice gives the same job."""
-        known = self.handle(attempt)
-        if known is not None:
-            return known
-        handle = self.backend.submit(self.job(attempt))
-        self.store.write_if_absent(f"{self._attempt(attempt)}/handle.json", canonical(handle))
-        return handle
+        folder = self._attempt(attempt)
 
-    def _wait_for(self, attempt: int) -> JobOutcome:
-        """Wait for the end of an attempt, whatever kind of end that is."""
-        # A client that vanished between submission and the handle left an attempt without one.
-        handle = self._submit(attempt)
-        watch = _Watch(self, attempt, handle)
-        look = _FIRST_LOOK
+        def submit() -> Handle:
+            known = self.handle(attempt)
+            if known is not None:
+                return known
+            job = self.job(attempt)
+            # Asked after the task was written: whoever cancels the run now finds this attempt.
+            if self._asked_to_cancel():
+                raise self._was_cancelled(attempt)
+            return self.backend.submit(job)
+
+        handle = self._patiently("submitting it", submit)
         try:
-            while True:
-                outcome = watch.look()
-                self._looked()
-                if outcome is not None:
-                    self.backend.cleanup(handle)
-                    return outcome
-                self._pause(look)
-                look = min(look * 1.5, _LAST_LOOK)
-        except KeyboardInterrupt:
-            request_cancel(self.store, self.request.task.run)
-            self.backend.cancel(handle, self.request.task.grace)
+            return self._patiently(
+                "storing its handle", lambda: store_handle(self.store, folder, handle)
+            )
+        except StoreError:
+            # Nobody else could find it, so it must not run on.
+            self._if_possible("ending it", lambda: self.backend.cancel(handle, 0.0))
             raise
 
-    def _pause(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0 and not self._cancelled():
-            threading.Event().wait(min(left, 0.5))
+    def _ends(self, handle: Handle, wait: float) -> bool:
+        """Whether the service says, within some seconds, that a job has ended."""
+        deadline = time.monotonic() + wait
+        while not self.backend.poll(handle).ended:
+            if time.monotonic() >= deadline or self._stopping():
+                self._tell(f"{handle.job} has not ended yet; 'zenml gc' tidies up after it")
+                return False
+            threading.Event().wait(0.5)
+        return True
 
-    def _asked_to_cancel(self) -> bool:
-        if self._cancelled():
-            return True
-        return cancel_requested(self.store, self.request.task.run)
+    # -- failures --------------------------------------------------------------------------------
 
+    def _patiently(self, what: str, work: Callable[[], _Result]) -> _Result:
+        """Do what may meet a store or a service that cannot be reached for now."""
+        for delay in _PAUSES:
+            try:
+                return work()
+            except _TRANSIENT as error:
+                said = f"{self._title()}: {what} failed for now: {error}"
+            self._tell(f"{said}; trying again in {delay:g} s")
+            self._pause(delay)
+        return work()
 
-class _Watch:
-    """Looks at one attempt until it is clear how it ended."""
-
-    def __init__(self, owner: JobRun, attempt: int, handle: Handle) -> None:
-        self.owner = owner
-        self.attempt = attempt
-        self.handle = handle
-        self.folder = f"{owner.folder}/{attempt}"
-        begun = time.monotonic()
-        self._submitted = begun
-        self._running_since: float | None = None
-        self._sign: Any = None
-        self._sign_at = begun
-        self._ended_at: float | None = None
-        self._said = ""
-        self._cancelling = False
-
-    def look(self) -> JobOutcome | None:
-        """One look; the attempt's outcome if it has one now."""
-        store, backend = self.owner.store, self.owner.backend
+    def _if_possible(self, what: str, work: Callable[[], _Result]) -> _Result | None:
+        """Do what no result depends on, whatever comes of it."""
         try:
-            outcome = read_outcome(store, self.folder)
-            if outcome is not None:
-                return outcome
-            self._see_sign_of_life(store)
-            if not self._cancelling and self.owner._asked_to_cancel():  # noqa: SLF001 - its watch
-                self._cancelling = True
-                backend.cancel(self.handle, self.owner.request.task.grace)
-            state = backend.poll(self.handle)
-        except (StoreError, ConnectionError, TimeoutError) as error:
-            # A store or service that does not answer says nothing about the job.
-            self._say(f"cannot be looked at for now: {error}")
+            return work()
+        except Exception as error:  # noqa: BLE001 - a backend's failure here fails no run
+            self._tell(f"{self._title()}: {what} failed: {error}; 'zenml gc' does it later")
             return None
-        return self._judge(state)
 
-    def _see_sign_of_life(self, store: ArtifactStore) -> None:
-        signs = [(found.key, found.modified) for found in store.list(f"{self.folder}/")]
-        if signs != self._sign:
-            self._sign, self._sign_at = signs, time.monotonic()
+    def _failed(self, failure: Failure, attempt: int) -> JobFailedError:
+        where, remedy = self._where(attempt), _REMEDIES.get(failure.cause)
+        return JobFailedError(failure, where=where, remedy=remedy)
 
-    def _judge(self, state: JobState) -> JobOutcome | None:
-        moment = time.monotonic()
-        if state.ended:
-            return self._judge_end(state, moment)
-        if state.phase == "pending":
-            if state.message:
-                self._say(state.message + (f"; {state.remedy}" if state.remedy else ""))
-            waited = moment - self._submitted
-            limit = self.owner.backend.pending_timeout
-            if state.hopeless or waited > limit:
-                late = f"it found no place to run within {limit:.0f} s"
-                return self._give_up(state.cause or "UNSCHEDULABLE", state.message or late)
-            return None
-        if self._running_since is None:
-            self._running_since = self._sign_at = moment
-        timeout = self.owner.backend.timeout
-        # The runner ends its own work in time; this is for a runner that cannot.
-        if timeout is not None and moment - self._running_since > timeout + 30:
-            return self._give_up("TIMEOUT", f"the job did not end within {timeout} s")
-        if moment - self._sign_at > LOST_AFTER:
-            silent = f"no sign of life for {moment - self._sign_at:.0f} s"
-            return self._give_up("LOST", f"{silent}, though the service says that it runs")
-        return None
-
-    def _judge_end(self, state: JobState, moment: float) -> JobOutcome | None:
-        if self._ended_at is None:
-            self._ended_at = moment
-        unclear = state.phase != "gone" and state.cause in (None, "INFRA", "LOST")
-        if unclear and moment - self._ended_at < _OUTCOME_DELAY:
-            return None  # the outcome may be on its way
-        if self._cancelling:
-            return self._settle("CANCELLED", "the run was cancelled")
-        if state.phase == "failed" and state.cause is not None:
-            return self._settle(state.cause, state.message or "the service says no more")
-        words = {
-            "gone": "the job vanished and left no outcome",
-            "succeeded": "the service says that it succeeded, and it left no outcome",
-            "failed": "the job failed and left no outcome",
-        }
-        return self._settle("LOST", state.message or words[state.phase])
-
-    def _give_up(self, cause: Cause, message: str) -> JobOutcome:
-        """End a job that will not end well by itself, then write down how it ended."""
-        self.owner.backend.cancel(self.handle, self.owner.request.task.grace)
-        return self._settle(cause, message)
-
-    def _settle(self, cause: Cause, message: str) -> JobOutcome:
-        outcome = JobOutcome(
-            status="failed",
-            attempt=self.attempt,
-            failure=Failure(cause=cause, type="Job", message=message),
-            finished=now(),
-            seconds=round(time.monotonic() - self._submitted, 3),
-            by="client",
-        )
-        key = f"{self.folder}/outcome.json"
-        if self.owner.store.write_if_absent(key, canonical(outcome)):
-            return outcome
-        return read_outcome(self.owner.store, self.folder) or outcome
-
-    def _say(self, text: str) -> None:
-        if text != self._said:
-            self._said = text
-            self.owner._tell(f"{self.handle.job}: {text}")  # noqa: SLF001 - its watch
+    def _was_cancelled(self, attempt: int) -> RunCancelledError:
+        return RunCancelledError(_CANCELLED, where=self._where(attempt))
 
 
 _REMEDIES: dict[str, str] = {
@@ -365,44 +479,3 @@ _REMEDIES: dict[str, str] = {
     "TIMEOUT": "give the backend a longer timeout",
     "LOST": "look at the service's own logs, and run again: finished steps are kept",
 }
-
-
-def job_folder(run: str, step: str | None) -> str:
-    """Where everything about a job is."""
-    return f"runs/{run}/jobs/{'plan' if step is None else 'step.' + safe_segment(step)}"
-
-
-def job_name(run: str, step: str | None, attempt: int) -> str:
-    """A name that no other attempt has: at most 63 lower-case letters, digits and ``-``."""
-    # The run's id ends in what makes it unique; a step's segment does too.
-    parts = ["zenml", run.replace("-", "")[-22:]]
-    if step is not None:
-        parts.append(safe_segment(step, limit=12))
-    return "-".join([*parts, str(attempt)])
-
-
-def job_folders(store: ArtifactStore, run: str) -> list[str]:
-    """Folders of the jobs of a run, in the order of their names."""
-    return [
-        found.key.removesuffix("/request.json")
-        for found in store.list(f"runs/{run}/jobs/")
-        if found.key.endswith("/request.json")
-    ]
-
-
-def request_cancel(store: ArtifactStore, run: str) -> None:
-    """Ask everything that works for a run, wherever it is, to end."""
-    store.write_if_absent(f"runs/{run}/cancel.json", canonical({"at": now()}))
-
-
-def cancel_requested(store: ArtifactStore, run: str) -> bool:
-    """Whether somebody, somewhere, has asked for that."""
-    return any(store.list(f"runs/{run}/cancel.json"))
-
-
-def read_request(store: ArtifactStore, folder: str) -> JobRequest:
-    """What was asked for. Raises ``ZenMLError`` if nothing was."""
-    try:
-        return msgspec.json.decode(store.read(f"{folder}/request.json"), type=JobRequest)
-    except ObjectNotFoundError as error:
-        raise ZenMLError("there is no such job", where=folder) from error

@@ -58,8 +58,8 @@ class ChunkedLog:
         self._since = time.monotonic()
         self._chunks = 0
 
-    def write(self, line: str) -> None:
-        """Add a line, with or without its end."""
+    def write(self, line: str) -> str:
+        """Add a line, with or without its end; returns it as it is kept."""
         clean = self._redact(line.rstrip("\r\n")) + "\n"
         with self._lock:
             self._pending.append(clean)
@@ -67,6 +67,7 @@ class ChunkedLog:
             due = self._size >= self._CHUNK
         if due:
             self.flush()
+        return clean
 
     def flush_if_old(self) -> None:
         """Write what is pending if it has waited long enough."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Literal
 
 import msgspec
@@ -100,9 +101,13 @@ def exit_code(outcome: JobOutcome) -> int:
 
 
 def write_task(store: ArtifactStore, folder: str, task: Task) -> str:
-    """Store a task; returns its digest."""
-    data = canonical(task)
-    store.write(f"{folder}/task.json", data)
+    """Store a task unless one is there; returns the digest of the one that is there then.
+
+    It is never replaced: a runner may have been told its digest already.
+    """
+    key, data = f"{folder}/task.json", canonical(task)
+    if not store.write_if_absent(key, data):
+        data = store.read(key)
     return sha256(data)
 
 
@@ -120,7 +125,8 @@ def read_task(store: ArtifactStore, key: str, digest: str) -> dict[str, Any]:
 
 
 def read_outcome(store: ArtifactStore, folder: str) -> JobOutcome | None:
-    """How an attempt ended; None while nobody has written that down."""
+    """How an attempt ended; None while nobody has written that down, or nobody can read it."""
     for found in store.list(f"{folder}/outcome.json"):
-        return msgspec.json.decode(store.read(found.key), type=JobOutcome)
+        with contextlib.suppress(ValueError):
+            return msgspec.json.decode(store.read(found.key), type=JobOutcome)
     return None

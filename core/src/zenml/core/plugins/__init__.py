@@ -1,12 +1,10 @@
-"""Plugins: hooks to implement, specs to return, and the registry of what is installed."""
+"""Plugins: hooks to implement and specs to return. The registry of what is installed is private."""
 
-from zenml.core.plugins._registry import Registry, get_registry, reset_registry
 from zenml.core.plugins._specs import (
     API_VERSION,
     BackendInfo,
     BackendSpec,
     FormatSpec,
-    PluginInfo,
     Status,
     StoreSpec,
 )
@@ -17,11 +15,7 @@ __all__ = [
     "BackendInfo",
     "BackendSpec",
     "FormatSpec",
-    "PluginInfo",
-    "Registry",
     "Status",
     "StoreSpec",
-    "get_registry",
     "hookimpl",
-    "reset_registry",
 ]

@@ -56,6 +56,7 @@ __all__ = [
     "Registry",
     "get_registry",
     "in_words",
+    "known_offers",
     "load_backend_class",
     "load_target",
     "reset_registry",
@@ -525,7 +526,7 @@ def _last_frame(error: BaseException) -> str:
 
 @lru_cache(maxsize=1)
 def known_offers() -> list[dict[str, str]]:
-    """Published backends and where they are, for the error that says what to install."""
+    """What is published and where it is, for the error that says what to install."""
     text = resources.files("zenml.core.plugins").joinpath("known.json").read_text("utf-8")
     rows: list[dict[str, str]] = json.loads(text)
     return rows

@@ -16,9 +16,11 @@ __all__ = [
     "StoreSpec",
 ]
 
-#: Version of the plugin API that this core offers. A spec says which one it was written for.
+#: Version of the plugin API that this core offers. A spec says which one it was written for; one
+#: that says nothing means 1 for ever, so a newer core does not take an old plugin for a new one.
 API_VERSION = 1
 
+#: Whether a backend can be used, and what is wrong with it if not.
 Status = Literal[
     "available",
     "connected",
@@ -37,7 +39,7 @@ class BackendSpec(msgspec.Struct, frozen=True, kw_only=True):
         type: Short name, unique within its kind: ``kubernetes``.
         target: ``module:Class``; imported only when the backend is used.
         summary: One sentence, for lists.
-        api: Plugin API version that it was written for.
+        api: Plugin API version that it was written for; 1 if it says nothing.
         capabilities: What it can do (gpu, spot, logs, cancel, parallel, …).
         requires: Modules that must be importable for it to work; they are looked for, not imported.
         aliases: Further class names under which ``zenml.backends`` offers it.
@@ -46,7 +48,7 @@ class BackendSpec(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     target: str
     summary: str
-    api: int = API_VERSION
+    api: int = 1
     capabilities: frozenset[str] = frozenset()
     requires: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
@@ -59,14 +61,14 @@ class StoreSpec(msgspec.Struct, frozen=True, kw_only=True):
         scheme: URL scheme, without ``://``.
         target: ``module:Class`` of an ``ArtifactStore``.
         summary: One sentence, for lists.
-        api: Plugin API version that it was written for.
+        api: Plugin API version that it was written for; 1 if it says nothing.
         requires: Modules that must be importable for it to work.
     """
 
     scheme: str
     target: str
     summary: str = ""
-    api: int = API_VERSION
+    api: int = 1
     requires: tuple[str, ...] = ()
 
 
@@ -78,13 +80,13 @@ class FormatSpec(msgspec.Struct, frozen=True, kw_only=True):
         target: ``module:Class`` of an ``ArtifactFormat``.
         python_types: Types that it saves, as ``module:QualName``; compared with the type of a value
             without importing anything.
-        api: Plugin API version that it was written for.
+        api: Plugin API version that it was written for; 1 if it says nothing.
     """
 
     name: str
     target: str
     python_types: tuple[str, ...] = ()
-    api: int = API_VERSION
+    api: int = 1
 
 
 class PluginInfo(msgspec.Struct, frozen=True, kw_only=True):

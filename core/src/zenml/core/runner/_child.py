@@ -16,7 +16,7 @@ from zenml.core.engine._steps import StepRunner, failure_of
 from zenml.core.errors import ConfigurationError, Problem, StepFailedError, ZenMLError
 from zenml.core.jobs._task import Task
 from zenml.core.plan._model import Plan
-from zenml.core.plugins import get_registry
+from zenml.core.plugins._registry import get_registry
 from zenml.core.stores._open import open_store
 
 __all__ = ["Report", "main"]
@@ -53,17 +53,17 @@ def main(store_url: str, task: Task, attempt: int, report_path: str, workspace: 
 
 
 def _work(store_url: str, task: Task, attempt: int, workspace: Path) -> None:
+    from zenml.core.bundle import refuse_mismatches, unpack
+
     store = open_store(store_url)
     if task.code is not None:
-        from zenml.core.bundle import unpack
-
         folder = unpack(store, task.code, workspace / "code")
         # User code goes first: nothing that the image happens to hold may shadow it.
         sys.path.insert(0, str(folder))
         os.chdir(folder)
     else:
         os.chdir(workspace)
-    _check_environment(task)
+    refuse_mismatches(task.requires)
     plan = msgspec.json.decode(store.read(f"plans/{task.plan}.json"), type=Plan)
     if plan.digest != task.plan:
         problem = Problem("plan", f"expected {task.plan[:12]}, found {plan.digest[:12]}")
@@ -78,17 +78,3 @@ def _work(store_url: str, task: Task, attempt: int, workspace: Path) -> None:
         plan=plan, run_id=task.run, store=store, registry=registry, cancel=threading.Event()
     )
     runner.execute(task.step, task.inputs, task.key)
-
-
-def _check_environment(task: Task) -> None:
-    from zenml.core.bundle import check_environment
-
-    mismatches = check_environment(task.requires)
-    if mismatches:
-        raise ConfigurationError(
-            "this environment is not the one that the plan was made in",
-            [
-                Problem(found.name, f"expected {found.wanted}, found {found.found}", found.remedy)
-                for found in mismatches
-            ],
-        )

@@ -67,6 +67,7 @@ class _Supervisor:
         self.begun = begun
         self.log = ChunkedLog(store, folder, Redactor(os.environ))
         self._ended = threading.Event()
+        self._grace = 0.0
         self._stop: Cause | None = None
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -76,6 +77,7 @@ class _Supervisor:
             self.log.write(f"error: {unfit}")
             return self._finish(Failure(cause="CONFIG", type="ProtocolError", message=unfit), None)
         task = msgspec.convert(raw, Task)
+        self._grace = task.grace
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         pulse = threading.Thread(target=self._beat, args=(task,), daemon=True)
@@ -125,9 +127,8 @@ class _Supervisor:
     def _read(self, child: subprocess.Popen[bytes]) -> None:
         assert child.stdout is not None
         for line in child.stdout:
-            text = line.decode("utf-8", "replace")
-            self.log.write(text)
-            sys.stdout.write(text)
+            # The service keeps what we print, so that has to be free of secrets too.
+            sys.stdout.write(self.log.write(line.decode("utf-8", "replace")))
             sys.stdout.flush()
 
     def _kill_group(self, number: int) -> None:
@@ -151,7 +152,7 @@ class _Supervisor:
         """The machine is being taken away, or somebody cancelled the run."""
         if self._stop is None:
             self._stop = "PREEMPTED"
-            self._end_child(10.0)
+            self._end_child(self._grace)
 
     # -- signs of life ---------------------------------------------------------------------------
 
@@ -172,10 +173,12 @@ class _Supervisor:
                 beat = {"at": now(), "count": count, "pid": os.getpid()}
                 self.store.write(f"{self.folder}/alive.json", canonical(beat))
                 cancelled = cancel_requested(self.store, task.run)
+                # Another attempt may be doing the work by now.
+                given_up = read_outcome(self.store, self.folder) is not None
             except StoreError:
                 continue  # tried again with the next beat
-            if cancelled and self._stop is None:
-                self._stop = "CANCELLED"
+            if (cancelled or given_up) and self._stop is None:
+                self._stop = "CANCELLED" if cancelled else "LOST"
                 self._end_child(task.grace)
 
     # -- the end ---------------------------------------------------------------------------------
@@ -195,6 +198,7 @@ class _Supervisor:
             words = {
                 "PREEMPTED": "the machine asked the job to end before it was done",
                 "CANCELLED": "the run was cancelled",
+                "LOST": "whoever waited for the job has given it up",
                 "TIMEOUT": f"the job did not end within {task.timeout} s",
             }
             return Failure(cause=cause, type="Stopped", message=words[cause])

@@ -234,7 +234,14 @@ def _loaded(name: str) -> Any:
     if module is not None:
         return module
     main = _main_name()
-    return sys.modules["__main__"] if main is not None and main[1] == name else None
+    if main is None or main[1] != name:
+        return None
+    # A worker may have begun as a script of that name, and now be given another one.
+    script, location = sys.modules["__main__"], locate(name)
+    if location is None:
+        return script
+    same = os.path.realpath(location.path) == os.path.realpath(str(script.__file__))
+    return script if same else None
 
 
 def _execute(loader: Any, module: types.ModuleType) -> None:

@@ -125,22 +125,22 @@ class LocalArtifactStore(ArtifactStore):
             raise self._error(error, key) from error
 
     def upload(self, key: str, path: Path) -> None:
+        target = self._path(key)
+        if not os.path.isfile(path):
+            raise StoreError("there is no such file to upload", where=f"{path}, as {key}")
         with self._translated(key):
+            if os.path.islink(path):
+                # Moved, it would still be a name for a file that its owner may change.
+                self._copy(path, target)
+                return
             try:
                 # Its age is counted from now on, whenever its bytes were written.
                 os.utime(path)
-                self._move(str(path), self._path(key), replace=True)
+                self._move(str(path), target, replace=True)
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
-                draft = self._draft()
-                try:
-                    shutil.copyfile(path, draft)
-                    self._move(draft, self._path(key), replace=True)
-                except BaseException:
-                    with contextlib.suppress(OSError):
-                        os.unlink(draft)
-                    raise
+                self._copy(path, target)
 
     def exists(self, key: str) -> bool:
         return os.path.isfile(self._path(key))
@@ -188,6 +188,16 @@ class LocalArtifactStore(ArtifactStore):
             finally:
                 os.close(handle)
             return self._move(draft, self._path(key), replace=replace)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(draft)
+            raise
+
+    def _copy(self, path: Path, target: str) -> None:
+        draft = self._draft()
+        try:
+            shutil.copyfile(path, draft)
+            self._move(draft, target, replace=True)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(draft)

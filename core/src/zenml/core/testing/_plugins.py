@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from zenml.core.plugins import reset_registry
+from zenml.core.plugins._registry import reset_registry
 
 __all__ = ["fake_distribution", "importing_from"]
 

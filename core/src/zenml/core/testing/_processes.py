@@ -63,7 +63,7 @@ class Project:
                 otherwise.
         """
         piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-        process = subprocess.Popen(  # noqa: S603 - what the test says
+        process = subprocess.Popen(
             [sys.executable, *arguments],
             cwd=self.folder,
             env={**os.environ, **(variables or {})},

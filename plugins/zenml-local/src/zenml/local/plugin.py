@@ -8,8 +8,20 @@ from zenml.core.plugins import BackendSpec, hookimpl
 
 __all__: list[str] = []
 
-#: What a job can be asked to do here.
-_JOB = frozenset({"attach", "cancel", "detach", "logs", "parallel"})
+#: What can be asked of a job here, and what can be met by it.
+_JOB = frozenset(
+    {
+        "attach",
+        "cancel",
+        "detach",
+        "image",  # an interpreter, or an environment that is made of it
+        "logs",
+        "memory",
+        "parallel",
+        "queue",
+        "virtual-environment",
+    }
+)
 
 
 @hookimpl
@@ -37,7 +49,8 @@ def zenml_processors() -> Iterator[BackendSpec]:
         type="local",
         target="zenml.local:ProcessingLocalBackend",
         summary="Spreads a step's work over threads or processes of this machine.",
-        capabilities=frozenset({"cancel", "parallel"}),
+        # Isolation comes with mode="processes".
+        capabilities=frozenset({"cancel", "isolation", "parallel"}),
         aliases=("ProcessingBaseBackend",),
     )
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
 import polars as pl
 
-from zenml.core.contracts import Blob, Files, StepContext
+from zenml.core import Blob, Files, StepContext
 from zenml.core.errors import DataError
 from zenml.datasources._csv_records import (
     BLANK,

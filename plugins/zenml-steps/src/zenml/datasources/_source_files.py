@@ -43,7 +43,7 @@ class SourceFile(NamedTuple):
     def open(self) -> BinaryIO:
         """The file's bytes, seekable. Raises ``DataError``."""
         if self.store is not None:
-            from zenml.core.stores import open_store
+            from zenml.core import open_store
 
             try:
                 return open_store(self.store).open(self.path)
@@ -102,7 +102,7 @@ def _is_wanted(name: str) -> bool:
 
 
 def _in_store(url: str) -> list[SourceFile]:
-    from zenml.core.stores import open_store
+    from zenml.core import open_store
 
     scheme, _, rest = url.partition("://")
     bucket, _, pattern = rest.partition("/")

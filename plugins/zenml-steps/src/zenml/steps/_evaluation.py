@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from zenml.core.contracts import Artifact, Blob, Files, StepContext
+from zenml.core import Artifact, Blob, Files, StepContext, load
 from zenml.core.errors import DataError
-from zenml.core.sources import load
 from zenml.steps._applying import apply_transform, conform
 from zenml.steps._exact import mean, sum_of, sum_of_squares
 from zenml.steps._measures import numbers_of

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from zenml.core.contracts import Blob, Files
+from zenml.core import Blob, Files
 
 __all__ = ["decode", "encode", "fetch", "put"]
 

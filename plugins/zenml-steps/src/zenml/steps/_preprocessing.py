@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
-from zenml.core.contracts import Blob, Files, StepContext
+from zenml.core import Blob, Files, StepContext
 from zenml.core.errors import ConfigurationError, DataError, Problem
 from zenml.steps._applying import apply_transform
 from zenml.steps._measures import Counts, Moments, Sketch, numbers_of, quantiles

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from zenml.core.contracts import Artifact, Files, StepContext
+from zenml.core import Artifact, Files, StepContext
 from zenml.core.errors import ConfigurationError, DataError, IntegrityError, Problem, ZenMLError
 from zenml.steps.model import Model
 

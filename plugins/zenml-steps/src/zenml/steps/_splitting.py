@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from zenml.core.contracts import Blob, Files, StepContext
+from zenml.core import Blob, Files, StepContext, load, reference
 from zenml.core.errors import DataError
-from zenml.core.sources import load, reference
 from zenml.steps._tables import write_parquet
 from zenml.steps.dataset import Dataset, read_rows
 

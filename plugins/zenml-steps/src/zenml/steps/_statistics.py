@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from zenml.core.contracts import Blob, Files
+from zenml.core import Blob, Files
 from zenml.steps._measures import Counts, Moments, Sketch, histogram, numbers_of, quantiles
 from zenml.steps._plain import decode, encode
 

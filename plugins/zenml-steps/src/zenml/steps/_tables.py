@@ -10,7 +10,7 @@ from typing import Final
 
 import polars as pl
 
-from zenml.core.contracts import Blob, Files
+from zenml.core import Blob, Files
 
 __all__ = ["DTYPES", "dtype_of", "read_parquet", "write_parquet"]
 

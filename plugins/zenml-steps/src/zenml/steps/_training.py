@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from zenml.core.contracts import Files
+from zenml.core import Files
 from zenml.core.errors import DataError
 from zenml.steps._applying import matrix
 from zenml.steps._splits import splits_for

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from zenml.core.contracts import Blob, Files
+from zenml.core import Blob, Files
 from zenml.core.errors import DataError
 
 if TYPE_CHECKING:

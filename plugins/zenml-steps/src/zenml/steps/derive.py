@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from zenml.core.contracts import Step, StepContext
+from zenml.core import Step, StepContext
 
 if TYPE_CHECKING:
     import polars as pl

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
-from zenml.core.contracts import Step, StepContext
+from zenml.core import Step, StepContext
 from zenml.core.errors import Problem
 from zenml.steps._splits import check_split_mapping
 

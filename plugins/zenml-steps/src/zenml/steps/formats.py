@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zenml.core.contracts import Artifact, ArtifactFormat, Blob, Files
+from zenml.core import Artifact, ArtifactFormat, Blob, Files
 from zenml.core.errors import DataError, IntegrityError
 
 if TYPE_CHECKING:

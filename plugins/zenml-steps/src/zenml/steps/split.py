@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from zenml.core.contracts import Step, StepContext
+from zenml.core import Step, StepContext
 from zenml.core.errors import Problem
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from zenml.core.contracts import Step, StepContext
+from zenml.core import Step, StepContext
 from zenml.core.errors import Problem
 from zenml.steps._splits import check_split_mapping
 

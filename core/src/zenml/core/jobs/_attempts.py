@@ -1,0 +1,159 @@
+"""What the store holds about a job and its attempts, and under which keys.
+
+::
+
+    runs/<run>/jobs/<job>/request.json               what was asked for; the same for every attempt
+    runs/<run>/jobs/<job>/<attempt>/task.json        what the runner is told
+    runs/<run>/jobs/<job>/<attempt>/handle.json      how the service finds the attempt again
+    runs/<run>/jobs/<job>/<attempt>/alive.json       the runner's sign of life
+    runs/<run>/jobs/<job>/<attempt>/log-*.txt        the log, in chunks
+    runs/<run>/jobs/<job>/<attempt>/outcome.json     how the attempt ended; written once
+    runs/<run>/jobs/<job>/<attempt>/cleaned.json     nothing of it is left with the service
+    runs/<run>/cancel.json                           somebody, somewhere, cancelled the run
+
+An attempt that has an outcome is closed: a runner that finds one at its start does nothing, and one
+that finds it later ends. So an attempt can be ended by whoever reaches the store, also one whose
+submission nobody can confirm.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from zenml.core._canonical import canonical
+from zenml.core._clock import now
+from zenml.core.contracts._backend import BackendConfig
+from zenml.core.contracts._job import Failure, Handle
+from zenml.core.contracts._store import ArtifactStore, safe_segment
+from zenml.core.errors import ObjectNotFoundError, ZenMLError
+from zenml.core.jobs._task import JobOutcome, Task, read_outcome
+from zenml.core.sources import GitState
+
+__all__ = [
+    "JobRequest",
+    "attempts_of",
+    "cancel_requested",
+    "is_cleaned",
+    "job_folder",
+    "job_folders",
+    "job_name",
+    "mark_cleaned",
+    "read_handle",
+    "read_request",
+    "request_cancel",
+    "settle",
+    "store_handle",
+]
+
+
+class JobRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``request.json``: a job, independent of attempts.
+
+    Attributes:
+        kind: orchestrator or training.
+        backend: The backend that carries it.
+        pipeline: The pipeline's name.
+        task: What to do.
+        git: The commit that the task's code was at, and whether tracked files differed from it.
+    """
+
+    kind: str
+    backend: BackendConfig
+    pipeline: str
+    task: Task
+    git: GitState | None = None
+
+
+def job_folder(run: str, step: str | None) -> str:
+    """Where everything about a job is."""
+    return f"runs/{run}/jobs/{'plan' if step is None else 'step.' + safe_segment(step)}"
+
+
+def job_name(run: str, step: str | None, attempt: int) -> str:
+    """A name that no other attempt has: at most 63 lower-case letters, digits and ``-``."""
+    # The run's id ends in what makes it unique; a step's segment does too.
+    parts = ["zenml", run.replace("-", "")[-22:]]
+    if step is not None:
+        parts.append(safe_segment(step, limit=12))
+    return "-".join([*parts, str(attempt)])
+
+
+def job_folders(store: ArtifactStore, run: str) -> list[str]:
+    """Folders of the jobs of a run, in the order of their names."""
+    return [
+        found.key.removesuffix("/request.json")
+        for found in store.list(f"runs/{run}/jobs/")
+        if found.key.endswith("/request.json")
+    ]
+
+
+def read_request(store: ArtifactStore, folder: str) -> JobRequest:
+    """What was asked for. Raises ``ZenMLError`` if nothing was."""
+    try:
+        return msgspec.json.decode(store.read(f"{folder}/request.json"), type=JobRequest)
+    except ObjectNotFoundError as error:
+        raise ZenMLError("there is no such job", where=folder) from error
+
+
+def attempts_of(store: ArtifactStore, folder: str) -> list[int]:
+    """Numbers of the attempts at a job that were begun, in order."""
+    return sorted(
+        int(found.key.split("/")[-2])
+        for found in store.list(f"{folder}/")
+        if found.key.endswith("/task.json")
+    )
+
+
+def read_handle(store: ArtifactStore, attempt: str) -> Handle | None:
+    """How to find an attempt again; None if its submission was never confirmed."""
+    try:
+        return msgspec.json.decode(store.read(f"{attempt}/handle.json"), type=Handle)
+    except ObjectNotFoundError:
+        return None
+
+
+def store_handle(store: ArtifactStore, attempt: str, handle: Handle) -> Handle:
+    """Store a handle; returns the one that counts, which is another client's if it was first."""
+    if store.write_if_absent(f"{attempt}/handle.json", canonical(handle)):
+        return handle
+    return read_handle(store, attempt) or handle
+
+
+def settle(
+    store: ArtifactStore, attempt: str, failure: Failure, *, seconds: float = 0.0
+) -> JobOutcome:
+    """Write down how an attempt ended that says nothing itself; returns the outcome that counts.
+
+    Whoever wrote one first is right, the runner above all.
+    """
+    outcome = JobOutcome(
+        status="failed",
+        attempt=int(attempt.rpartition("/")[2]),
+        failure=failure,
+        finished=now(),
+        seconds=round(seconds, 3),
+        by="client",
+    )
+    if store.write_if_absent(f"{attempt}/outcome.json", canonical(outcome)):
+        return outcome
+    return read_outcome(store, attempt) or outcome
+
+
+def is_cleaned(store: ArtifactStore, attempt: str) -> bool:
+    """Whether nothing of an attempt is left with the service."""
+    return store.exists(f"{attempt}/cleaned.json")
+
+
+def mark_cleaned(store: ArtifactStore, attempt: str) -> None:
+    """Write that down, so that nobody asks the service about it again."""
+    store.write_if_absent(f"{attempt}/cleaned.json", canonical({"at": now()}))
+
+
+def request_cancel(store: ArtifactStore, run: str) -> None:
+    """Ask everything that works for a run, wherever it is, to end."""
+    store.write_if_absent(f"runs/{run}/cancel.json", canonical({"at": now()}))
+
+
+def cancel_requested(store: ArtifactStore, run: str) -> bool:
+    """Whether somebody, somewhere, has asked for that."""
+    return any(store.list(f"runs/{run}/cancel.json"))

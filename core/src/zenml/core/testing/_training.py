@@ -1,0 +1,38 @@
+"""The suite for training backends."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from zenml.core.contracts._job import JobBackend
+from zenml.core.testing._cases import case
+from zenml.core.testing._job_bench import JobBench, new_marks
+from zenml.core.testing._jobs import JobConformance
+from zenml.pipelines import Pipeline
+
+__all__ = ["TrainingConformance"]
+
+
+class TrainingConformance(JobConformance):
+    """What a training backend has to do. Derive a class ``Test…``, and override ``backend``."""
+
+    kind = "training"
+
+    @case()
+    def test_inputs_reach_the_trainer(self, bench: JobBench, quick: Any) -> None:
+        """Whatever other backends have made."""
+        code, made = bench.project.code, Pipeline("inputs")
+        given = {"store": bench.store.url, "marks": new_marks()}
+        made.add_step(code.work(how="fine", **given), name="first")
+        made.add_step(code.train_on(factor=10), name="trained", inputs={"data": "first"})
+        run = made.run(backends=bench.backends(quick), artifact_store=bench.store, progress=False)
+        assert run.load("trained") == 420
+
+    @case(needs="job", otherwise="skip", tier="required")
+    def test_it_trains_elsewhere(self, bench: JobBench, quick: JobBackend) -> None:
+        """Not in the process of whoever started the run."""
+        asked = bench.ask(quick)
+        bench.wait(asked)
+        [mark] = bench.store.list(f"{asked.marks}/")
+        assert int(bench.store.read(mark.key)) != os.getpid()

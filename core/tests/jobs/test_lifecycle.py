@@ -1,0 +1,342 @@
+"""The life of a job, whatever fails meanwhile, and whoever waits for it."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from zenml.core import ArtifactStore
+from zenml.core._canonical import canonical
+from zenml.core.errors import (
+    BackendError,
+    ConfigurationError,
+    Problem,
+    RunCancelledError,
+    StoreUnavailableError,
+)
+from zenml.core.jobs import JobFailedError, JobRun, cancel_requested, request_cancel
+from zenml.core.jobs._task import read_outcome
+from zenml.core.testing import wait_until
+
+Client = Callable[..., JobRun]
+
+
+def cause(job: JobRun, attempt: int = 1) -> str:
+    outcome = read_outcome(job.store, f"{job.folder}/{attempt}")
+    assert outcome is not None
+    assert outcome.failure is not None
+    return outcome.failure.cause
+
+
+def attempts(job: JobRun) -> int:
+    found = job.store.list(f"{job.folder}/")
+    return sum(1 for item in found if item.key.endswith("/task.json"))
+
+
+def ctrl_c() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+class TestRetries:
+    def test_each_cause_has_a_budget_of_its_own(self, client: Client, service: Any) -> None:
+        service.fates = ["LOST", "PREEMPTED", "INFRA", "PREEMPTED", "succeeded"]
+        client().wait()
+        assert service.count("submit") == 5
+
+    def test_what_an_earlier_client_used_up_stays_used_up(
+        self, client: Client, service: Any
+    ) -> None:
+        service.fates = ["LOST"]
+        client().start()
+        with pytest.raises(JobFailedError):
+            client(retries={"LOST": 0}).wait()
+        service.fates = ["LOST", "succeeded"]
+        with pytest.raises(JobFailedError, match="LOST"):
+            client(retries={"LOST": 1}).wait()
+        with pytest.raises(JobFailedError, match="LOST"):
+            client(retries={"LOST": 1}).wait()
+        assert attempts(client()) == 2
+
+    def test_a_client_that_vanished_between_attempts_is_replaced(
+        self, client: Client, service: Any
+    ) -> None:
+        service.fates = ["PREEMPTED", "PREEMPTED", "succeeded"]
+        client().start()
+        client().wait()
+        assert service.count("submit") == 3
+
+    def test_clients_that_try_again_at_once_share_one_attempt(
+        self, client: Client, service: Any
+    ) -> None:
+        service.fates = ["INFRA", "running"]
+        clients = [client(retry_delay=0.2) for _ in range(3)]
+        threads = [threading.Thread(target=one.wait) for one in clients]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: len(service.jobs) == 2)
+        service.end(list(service.jobs)[1], "succeeded")
+        for thread in threads:
+            thread.join(30)
+            assert not thread.is_alive()
+        assert attempts(clients[0]) == 2
+        assert service.phases == {}
+
+    def test_the_first_handle_that_was_stored_is_everybodys(
+        self, client: Client, service: Any, store: ArtifactStore
+    ) -> None:
+        job = client()
+
+        def another_was_first() -> None:
+            store.write(f"{job.folder}/1/handle.json", canonical({"job": "theirs"}))
+
+        service.troubles["answer"] = [another_was_first]
+        assert job.start().job == "theirs"
+
+    def test_a_task_is_not_replaced_by_a_client_that_would_put_it_differently(
+        self, client: Client, store: ArtifactStore
+    ) -> None:
+        first, second = client(), client(timeout=9.0)
+        told = first.job(1)
+        assert second.job(1).digest == told.digest
+
+    def test_the_run_is_open_again_while_another_attempt_is_due(
+        self, client: Client, service: Any, store: ArtifactStore
+    ) -> None:
+        job = client()
+        key = f"runs/{job.request.task.run}/outcome.json"
+        store.write(key, b"{}")  # the engine of the attempt that fails wrote it
+        service.fates = ["INFRA", "succeeded"]
+        seen = []
+        service.troubles["answer"] = [lambda: None, lambda: seen.append(store.exists(key))]
+        job.wait()
+        assert seen == [False]
+
+
+class TestAServiceThatFailsForAWhile:
+    def test_a_submission_is_repeated_under_the_same_name(
+        self, client: Client, service: Any
+    ) -> None:
+        told: list[str] = []
+        service.fates = ["succeeded"]
+        # The first does not get through; the second does, and its answer does not.
+        service.troubles["submit"] = [ConnectionError("no route")]
+        service.troubles["answer"] = [TimeoutError("no answer")]
+        client(told).wait()
+        assert len(service.jobs) == 1
+        assert [line.rpartition("; ")[0].rpartition(": ")[2] for line in told] == [
+            "no route",
+            "no answer",
+        ]
+
+    def test_one_that_stays_away_fails_the_attempt_and_closes_it(
+        self, client: Client, service: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("zenml.core.jobs._lifecycle._PAUSES", (0.0,))
+        service.troubles["submit"] = [ConnectionError("no route")] * 2
+        job = client(retries={"INFRA": 0})
+        with pytest.raises(JobFailedError, match="could not be submitted: no route"):
+            job.wait()
+        assert cause(job) == "INFRA"
+
+    def test_a_refusal_is_not_repeated_and_says_what_to_do(
+        self, client: Client, service: Any
+    ) -> None:
+        service.troubles["submit"] = [BackendError("no such namespace", remedy="make it")]
+        job = client()
+        with pytest.raises(JobFailedError, match=r"no such namespace\n(.|\n)*make it"):
+            job.wait()
+        assert (cause(job), service.count("submit")) == ("CONFIG", 0)
+
+    def test_every_problem_of_a_refusal_is_told(self, client: Client, service: Any) -> None:
+        problems = [Problem("memory", "too much"), Problem("gpu", "none there")]
+        service.troubles["submit"] = [ConfigurationError("refused", problems)]
+        with pytest.raises(JobFailedError, match=r"memory: too much\n *gpu: none there"):
+            client().start()
+
+    @pytest.mark.parametrize("error", [ConnectionError("away"), RuntimeError("a bug")])
+    def test_a_success_that_cannot_be_tidied_up_after_is_a_success(
+        self, client: Client, service: Any, error: Exception
+    ) -> None:
+        told: list[str] = []
+        service.fates = ["succeeded"]
+        service.troubles["cleanup"] = [error]
+        client(told).wait()
+        assert str(error) in told[-1]
+        assert "zenml gc" in told[-1]
+
+    def test_an_ended_job_is_tidied_up_by_the_next_client(
+        self, client: Client, service: Any
+    ) -> None:
+        service.fates = ["succeeded"]
+        service.troubles["cleanup"] = [ConnectionError("away")]
+        client().wait()
+        assert service.phases
+        client().wait()
+        assert not service.phases
+        client().wait()
+        assert service.count("cleanup") == 1
+
+    def test_a_cancellation_is_repeated_until_it_gets_through(
+        self, client: Client, service: Any, store: ArtifactStore
+    ) -> None:
+        job = client()
+        job.start()
+        request_cancel(store, job.request.task.run)
+        service.troubles["cancel"] = [ConnectionError("away")] * 2
+        with pytest.raises(RunCancelledError):
+            job.wait()
+        assert service.count("cancel") == 1
+        assert not service.running
+
+    def test_a_look_that_fails_says_nothing_about_the_job(
+        self, client: Client, service: Any
+    ) -> None:
+        service.fates = ["running"]
+        service.troubles["poll"] = [
+            ConnectionError("away"),
+            TimeoutError("slow"),
+            StoreUnavailableError("the store too"),
+            lambda: service.end(next(iter(service.jobs)), "succeeded"),
+        ]
+        client().wait()
+
+    def test_one_that_never_answers_again_is_given_up(
+        self, client: Client, service: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("zenml.core.jobs._watch._UNANSWERED_FOR", 0.3)
+        service.troubles["poll"] = [ConnectionError("away")] * 50
+        job = client(retries={"LOST": 0})
+        with pytest.raises(JobFailedError, match="does not answer: away"):
+            job.wait()
+
+    def test_a_store_that_refuses_the_handle_leaves_no_job_that_nobody_can_find(
+        self, client: Client, service: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("zenml.core.jobs._lifecycle._PAUSES", (0.0,))
+        job = client()
+        write = job.store.write_if_absent
+
+        def refuse(key: str, data: bytes) -> bool:
+            if key.endswith("/handle.json"):
+                raise StoreUnavailableError("the disk is gone")
+            return write(key, data)
+
+        monkeypatch.setattr(job.store, "write_if_absent", refuse)
+        with pytest.raises(JobFailedError, match="the disk is gone"):
+            client(retries={"INFRA": 0}).wait()
+        assert len(service.jobs) == 1
+        assert not service.running
+
+
+class TestCtrlC:
+    def test_the_first_asks_and_waits_for_the_end(self, client: Client, service: Any) -> None:
+        told: list[str] = []
+        job = client(told)
+        service.troubles["poll"] = [ctrl_c]
+        with pytest.raises(KeyboardInterrupt):
+            job.wait()
+        assert "press Ctrl-C again to force" in told[0]
+        assert service.graces == [3.0]
+        assert cause(job) == "CANCELLED"
+        assert not service.phases
+
+    def test_the_second_forces_and_leaves(self, client: Client, service: Any) -> None:
+        job = client()
+        service.troubles["poll"] = [ctrl_c]
+        service.troubles["cancel"] = [ctrl_c]  # while the service takes its time
+        with pytest.raises(KeyboardInterrupt):
+            job.wait()
+        assert service.graces == [0.0]
+        assert cause(job) == "CANCELLED"
+        assert not service.running
+
+    @pytest.mark.parametrize("when", ["submit", "answer"])
+    @pytest.mark.parametrize("do", ["start", "wait"])
+    def test_during_a_submission_it_leaves_no_job_that_nobody_knows(
+        self, client: Client, service: Any, when: str, do: str
+    ) -> None:
+        job = client()
+        service.troubles[when] = [ctrl_c]
+        with pytest.raises(KeyboardInterrupt):
+            getattr(job, do)()
+        assert cause(job) == "CANCELLED"
+        assert not service.running
+
+    def test_forced_during_a_submission_it_closes_what_may_have_been_started(
+        self, client: Client, service: Any, store: ArtifactStore
+    ) -> None:
+        job = client()
+        service.troubles["answer"] = [lambda: (ctrl_c(), ctrl_c())]
+        with pytest.raises(KeyboardInterrupt):
+            job.wait()
+        # Its handle never came, so its runner has to find out by itself, and can.
+        assert job.handle(1) is None
+        assert cause(job) == "CANCELLED"
+        assert cancel_requested(store, job.request.task.run)
+
+    def test_while_a_retry_is_due_it_starts_no_other_attempt(
+        self, client: Client, service: Any
+    ) -> None:
+        told: list[str] = []
+        job = client(told, retry_delay=60.0)
+        service.fates = ["PREEMPTED"]
+        threading.Thread(
+            target=lambda: (wait_until(lambda: any("again in" in line for line in told)), ctrl_c())
+        ).start()
+        with pytest.raises(KeyboardInterrupt):
+            job.wait()
+        assert attempts(job) == 1
+
+    def test_afterwards_it_is_what_it_was_before(self, client: Client, service: Any) -> None:
+        before = signal.getsignal(signal.SIGINT)
+        service.fates = ["succeeded"]
+        client().wait()
+        assert signal.getsignal(signal.SIGINT) is before
+
+
+class TestCancelling:
+    def test_a_run_that_was_cancelled_submits_nothing_more(
+        self, client: Client, service: Any, store: ArtifactStore
+    ) -> None:
+        job = client()
+        request_cancel(store, job.request.task.run)
+        with pytest.raises(RunCancelledError):
+            job.wait()
+        assert service.count("submit") == 0
+        assert cause(job) == "CANCELLED"
+
+    def test_a_service_that_does_not_listen_is_not_waited_for_for_ever(
+        self, client: Client, service: Any, store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("zenml.core.jobs._watch.CANCEL_TAKES", -2.5)
+        told: list[str] = []
+        job = client(told)
+        job.start()
+        request_cancel(store, job.request.task.run)
+        service.troubles["cancel"] = [RuntimeError("not now")]
+        with pytest.raises(RunCancelledError):
+            job.wait()
+        assert "not now" in told[1]
+        assert "has not ended yet; 'zenml gc'" in told[-1]
+        assert service.running
+
+    def test_a_job_that_is_being_cancelled_is_looked_at_no_more_often(
+        self, client: Client, service: Any
+    ) -> None:
+        job = client()
+        job.start()
+        job._cancelled = lambda: True
+        service.troubles["cancel"] = [RuntimeError("not now")]
+        looks: list[float] = []
+        service.troubles["poll"] = [lambda: looks.append(time.monotonic())] * 4
+        service.troubles["poll"] += [lambda: service.end(next(iter(service.jobs)), "CANCELLED")]
+        with pytest.raises(RunCancelledError):
+            job.wait()
+        pauses = [after - before for before, after in itertools.pairwise(looks)]
+        assert min(pauses) > 0.05
