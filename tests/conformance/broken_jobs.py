@@ -61,7 +61,7 @@ class Base(OrchestratorConformance):
     @pytest.fixture(scope="class")
     @classmethod
     def patience(cls):
-        return 10.0
+        return 20.0
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -166,11 +166,15 @@ class NamesFoldersByPipeline(Sound):
     """Names its folders as the user named the pipeline."""
 
     def render(self, job):
-        return {**super().render(job), "folder": f"{self.work_folder}/{job.pipeline}"}
+        name = job.pipeline.replace("/", "-")
+        return {**super().render(job), "folder": f"{self.work_folder}/{name}"}
 
 
 class NamesJobsByPipeline(Sound):
     """Gives all jobs of a pipeline one name."""
+
+    def retries_for(self, cause):
+        return 0
 
     def submit(self, job):
         return super().submit(changed(job, name=f"zenml-{sha256(job.pipeline.encode())[:12]}-1"))
@@ -254,10 +258,10 @@ class DoesNotCount(Sound):
     """Tries more often than it was allowed to."""
 
     def retries_for(self, cause):
-        return 2
+        return 1
 
 
-class MistakesAttempts(Sound):
+class MistakesAttempts(TidiesNothingUp):
     """Finds the first attempt when it is asked for the second."""
 
     def submit(self, job):
@@ -398,7 +402,7 @@ class NeedsTheLog(Sound):
         return super().logs(handle, cursor)
 
 
-class DiesWithItsClient(Sound):
+class DiesWithItsClient(GivesUpAtOnce):
     """Ends its jobs when its client ends."""
 
     def submit(self, job):
@@ -487,7 +491,7 @@ CASES = [name for name in case_names(Base) if name not in case_names(BackendConf
 TABLE = [
     Proof("test_a_run_succeeds_with_the_right_values", SaysThatItRan, "'succeeded'"),
     Proof(
-        "test_results_are_the_same_bytes_as_in_one_process", RunsWhatIsInMemory, "AssertionError"
+        "test_results_are_the_same_bytes_as_in_one_process", RunsWhatIsInMemory, "assert {'left'"
     ),
     Proof("test_what_is_finished_is_not_done_again", BeginsFromNothing, "cached"),
     Proof(
@@ -496,19 +500,19 @@ TABLE = [
         "the job failed",
     ),
     Proof("test_edited_code_is_what_runs", RunsWhatItRemembers, "8000"),
-    Proof("test_names_may_be_long_and_in_any_script", NamesFoldersByPipeline, "name too long"),
-    Proof("test_two_runs_in_one_process_do_not_mix", NamesJobsByPipeline, "AssertionError"),
+    Proof("test_names_may_be_long_and_in_any_script", NamesFoldersByPipeline, "too long"),
+    Proof("test_two_runs_in_one_process_do_not_mix", NamesJobsByPipeline, "assert "),
     Proof("test_a_run_leaves_nothing_behind", WatchesForEver, "left behind"),
     Proof("test_ctrl_c_ends_what_was_started", LeavesWhenInterrupted, "the run is running"),
-    Proof("test_a_secret_of_the_client_stays_with_it", SendsTheEnvironment, "not-to-be-seen"),
-    Proof("test_a_wrong_clock_changes_nothing", TrustsTheClock, "LOST"),
+    Proof("test_a_secret_of_the_client_stays_with_it", SendsTheEnvironment, "een-anywhere' not in"),
+    Proof("test_a_wrong_clock_changes_nothing", TrustsTheClock, "in another process failed"),
     Proof("test_a_job_succeeds_once_and_is_tidied_up", TidiesNothingUp, "cleanup() left"),
     Proof("test_a_users_error_is_one", TriesEverythingAgain, "tried again"),
     Proof("test_work_that_ends_without_a_word_has_failed", SaysSuccessAtOnce, "DID NOT RAISE"),
     Proof("test_a_memory_error_is_out_of_memory", TriesEverythingAgain, "tried again"),
     Proof("test_work_that_takes_too_much_memory_is_ended", HasNoLimits, "DID NOT RAISE"),
     Proof("test_a_machine_that_is_taken_away_is_a_preemption", GivesUpAtOnce, "PREEMPTED"),
-    Proof("test_a_job_that_vanishes_is_lost", DoesNotCount, "one retry was allowed"),
+    Proof("test_a_job_that_vanishes_is_lost", DoesNotCount, "no retry was allowed"),
     Proof("test_a_job_that_vanishes_once_is_tried_again", MistakesAttempts, "LOST"),
     Proof("test_a_job_that_takes_too_long_is_ended", HasNoDeadline, "did not end within"),
     Proof("test_an_environment_that_is_not_there_is_named", DoesNotSayWhy, "LOST"),
@@ -523,22 +527,22 @@ TABLE = [
     Proof("test_a_runner_of_another_protocol_says_so", SpeaksEveryProtocol, "DID NOT RAISE"),
     Proof("test_a_running_job_is_cancelled", CancelsNothing, "the end of"),
     Proof("test_a_job_is_cancelled_as_soon_as_it_is_submitted", CancelsNothing, "the end of"),
-    Proof("test_a_job_is_cancelled_by_another_process", CancelsItsOwn, "in another process"),
+    Proof("test_a_job_is_cancelled_by_another_process", CancelsItsOwn, "'end' did not end"),
     Proof("test_cancelling_what_has_ended_is_no_error", CancelsOnce, "there is no such job"),
-    Proof("test_a_name_that_is_submitted_twice_is_one_job", StartsAnother, "AssertionError"),
+    Proof("test_a_name_that_is_submitted_twice_is_one_job", StartsAnother, "assert Handle("),
     Proof("test_a_name_that_two_submit_at_once_is_one_job", RemembersInMemory, "began 2 times"),
     Proof("test_a_handle_finds_the_job_from_another_process", FindsItsOwn, "gone"),
     Proof("test_a_handle_is_plain_and_small", CarriesAllAlong, "10000"),
     Proof("test_a_job_that_nobody_knows_is_gone", NeedsTheLog, "No such file"),
     Proof("test_a_detached_run_outlives_its_client", DiesWithItsClient, "in another process"),
-    Proof("test_states_only_go_forward", ForgetsAnEnd, "AssertionError"),
+    Proof("test_states_only_go_forward", ForgetsAnEnd, "'running'"),
     Proof("test_what_the_work_prints_is_in_the_store", SpeaksAscii, "USER_ERROR"),
-    Proof("test_the_service_has_a_log", HasNoLog, "AssertionError"),
-    Proof("test_a_log_is_read_on_from_where_another_stopped", RepeatsItself, "AssertionError"),
-    Proof("test_a_specification_is_exact_and_offline", NeverTheSame, "AssertionError"),
+    Proof("test_the_service_has_a_log", HasNoLog, "[]"),
+    Proof("test_a_log_is_read_on_from_where_another_stopped", RepeatsItself, "again and again"),
+    Proof("test_a_specification_is_exact_and_offline", NeverTheSame, "assert {'command'"),
     Proof("test_a_specification_starts_the_runner_and_names_the_job", AsksAShell, "no list in"),
     Proof("test_the_specification_is_the_one_that_was_agreed", AddsSomething, "if the new one"),
-    Proof("test_independent_steps_run_at_the_same_time", OneAtATime, "AssertionError"),
+    Proof("test_independent_steps_run_at_the_same_time", OneAtATime, "(True, True)"),
     Proof(
         "test_a_failure_spares_what_does_not_depend_on_it", SaysOnlyThatItFailed, "the job failed"
     ),

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["connected", "map_units"]
 
-#: Units that are under way for each thread of a worker: one is executed, one is at hand.
-_AHEAD = 2
+#: Units that are under way for each thread of a worker, so that none waits for the client.
+_AHEAD = 6
 
 #: Seconds between two looks at how many workers there are.
 _LOOK_EVERY = 2.0

@@ -7,6 +7,7 @@ store's URL, and plain data.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -78,6 +79,8 @@ class _Client:
 
 
 def _main() -> int:
+    # A background process of a script ignores Ctrl-C, and passes that on to what it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     told = json.loads(sys.argv[1])
     client = _Client(told)
     with client.project:

@@ -185,7 +185,8 @@ class ProcessingConformance(BackendConformance):
     ) -> None:
         """Code is found below the roots, also what it imports late, and nowhere else."""
         name = f"alone_{tmp_path.name}".replace("-", "_")
-        root = tmp_path / "sources ü"
+        # Inside the repository: workers may be elsewhere, and get the code in a bundle of that.
+        root = bench.project.folder / f"sources ü {tmp_path.name}"
         root.mkdir()
         (root / f"{name}.py").write_text(_ALONE.format(sibling=f"{name}_too"))
         (root / f"{name}_too.py").write_text("def add_one(number):\n    return number + 1\n")
@@ -200,13 +201,15 @@ class ProcessingConformance(BackendConformance):
     @case()
     def test_edited_code_is_run(self, bench: MapBench, tmp_path: Path) -> None:
         """Whoever edits a module and runs again gets what it says now, in every worker."""
-        file = tmp_path / "edited_by_its_user.py"
+        root = bench.project.folder / tmp_path.name
+        root.mkdir()
+        file = root / "edited_by_its_user.py"
         for text in ("old", "new"):
             file.write_text(_EDITED.format(text=text))
             # Of one length and one time: what Python compiled of the first looks current.
             os.utime(file, (1e9, 1e9))
             unit = Unit(f"{file.stem}:answer", 1, sha256(file.read_bytes()))
-            found = bench.said(bench.client([unit], bench.context(str(tmp_path))))
+            found = bench.said(bench.client([unit], bench.context(str(root))))
             assert found == [[0, text]], (
                 f"a module that says {text!r} now gave {found}: what workers have imported is "
                 "of use only as long as unit.code is the same"

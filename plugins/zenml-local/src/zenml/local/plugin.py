@@ -17,7 +17,6 @@ _JOB = frozenset(
         "image",  # an interpreter, or an environment that is made of it
         "logs",
         "memory",
-        "parallel",
         "queue",
         "virtual-environment",
     }
@@ -38,7 +37,7 @@ def zenml_orchestrators() -> Iterator[BackendSpec]:
         type="subprocess",
         target="zenml.local:OrchestratorSubprocessBackend",
         summary="Runs a pipeline in a process of its own, as a remote service would.",
-        capabilities=_JOB,
+        capabilities=_JOB | {"parallel"},
     )
 
 
