@@ -24,7 +24,14 @@ from zenml.core.errors import (
 from zenml.core.plan._model import INPUT, PLAN_VERSION, Plan, PlannedStep
 from zenml.core.plan._validate import graph_problems, in_order
 from zenml.core.plugins._registry import Registry
-from zenml.core.sources import Closure, closure_of, git_state, import_roots, reference
+from zenml.core.sources import (
+    Closure,
+    closure_of,
+    git_state,
+    import_roots,
+    reference,
+    refuse_edited,
+)
 from zenml.core.sources._locate import editable_roots, is_installed
 
 __all__ = ["BackendChoice", "Node", "PlanBuilder"]
@@ -191,6 +198,7 @@ class PlanBuilder:
         try:
             name = reference(maker)
             closure = closure_of(maker, name)
+            refuse_edited(maker, name)
         except SourceError as error:
             where = f" ({error.where})" if error.where else ""
             self.problems.append(Problem(f"{path}.source", error.message + where, error.remedy))

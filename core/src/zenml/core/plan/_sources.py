@@ -10,7 +10,7 @@ from zenml.core._project import find_root
 from zenml.core.contracts._step import Step
 from zenml.core.errors import SourceChangedError, SourceError
 from zenml.core.plan._model import Plan, PlannedStep
-from zenml.core.sources import Closure, closure_of, load
+from zenml.core.sources import Closure, closure_of, load, refuse_edited
 
 __all__ = ["check_sources", "closure_difference", "make_step", "roots_of"]
 
@@ -42,8 +42,10 @@ def check_sources(plan: Plan) -> None:
         if (planned.source, planned.code) in checked:
             continue
         checked.add((planned.source, planned.code))
-        found = closure_of(load(planned.source, roots), planned.source)
+        maker = load(planned.source, roots)
+        found = closure_of(maker, planned.source)
         if found.digest == planned.code:
+            refuse_edited(maker, planned.source)
             continue
         before = plan.code.get(planned.code)
         what = closure_difference(before, found) if before else "its code changed"

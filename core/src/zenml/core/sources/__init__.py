@@ -1,6 +1,6 @@
 """Sources: naming, finding, loading and comparing the code of steps."""
 
-from zenml.core.sources._closure import Closure, closure_of
+from zenml.core.sources._closure import Closure, closure_of, refuse_edited
 from zenml.core.sources._git import GitState, git_state
 from zenml.core.sources._reference import (
     StopImport,
@@ -20,6 +20,7 @@ __all__ = [
     "import_roots",
     "load",
     "reference",
+    "refuse_edited",
     "run_until_pipeline",
     "stop_if_importing",
 ]

@@ -18,12 +18,13 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from zenml.core._canonical import digest_of
-from zenml.core.errors import SourceError
+from zenml.core.errors import SourceChangedError, SourceError
+from zenml.core.sources._loader import executed, ran_old_compiled
 from zenml.core.sources._locate import (
     Location,
     distribution_of,
@@ -33,7 +34,7 @@ from zenml.core.sources._locate import (
     module_name,
 )
 
-__all__ = ["Closure", "closure_of"]
+__all__ = ["Closure", "closure_of", "refuse_edited"]
 
 #: The core is the contract that code is written against, not part of its logic: its number is the
 #: API version, so that a bug fix in it does not empty every cache.
@@ -57,7 +58,19 @@ class Closure(msgspec.Struct, frozen=True):
         return digest_of(self)
 
 
-_cache: dict[Any, tuple[tuple[Any, ...], Closure]] = {}
+#: Times and size of a file. The second time is that of its last change, which nobody can set back.
+_Stamp = tuple[int, int, int]
+
+
+class _Known(NamedTuple):
+    """A closure, with the source modules in it and what their files were like."""
+
+    closure: Closure
+    files: dict[str, str]
+    stamps: dict[str, _Stamp]
+
+
+_cache: dict[Any, _Known] = {}
 
 
 def closure_of(obj: Any, name: str) -> Closure:
@@ -70,6 +83,62 @@ def closure_of(obj: Any, name: str) -> Closure:
     Raises:
         SourceError: its source cannot be read or parsed.
     """
+    return _known(obj, name).closure
+
+
+def refuse_edited(obj: Any, name: str) -> None:
+    """Check that what this process would execute is what the closure of ``obj`` was made from.
+
+    A closure is made from files. A session that has imported a module before the file was edited
+    executes the old code, and would keep its results under the key of the new. Modules that are
+    not imported yet are no matter, nor are those of which nobody knows what they were made from.
+
+    Args:
+        obj: The class or function.
+        name: Its reference, ``module:qualname``.
+
+    Raises:
+        SourceChangedError: a module was edited after it was imported, in a way that counts.
+        SourceError: its source cannot be read or parsed.
+    """
+    own, _, qualname = name.partition(":")
+    for module, path in _known(obj, name).files.items():
+        loaded = sys.modules.get(obj.__module__ if module == own else module)
+        file = getattr(loaded, "__file__", None)
+        if loaded is None or file is None or os.path.realpath(file) != os.path.realpath(path):
+            continue
+        source = executed(loaded)
+        now = _parse(path, _stamp(path))
+        if source is not None and source != now.data:
+            before = ast.parse(source, filename=path)
+            wanted = qualname.partition(".")[0] if module == own else None
+            if _digest(_part(before, wanted, path)) != _digest(_part(now.tree, wanted, path)):
+                raise SourceChangedError(
+                    f"{module} was edited after it was imported: what is loaded is the old code",
+                    where=path,
+                    remedy="restart the session, or load it again: "
+                    f"importlib.reload({loaded.__name__}), and whatever imports from it",
+                )
+        elif compiled := ran_old_compiled(loaded, now.data):
+            raise SourceChangedError(
+                f"{module} was loaded from a compiled file that is older than its source",
+                where=compiled,
+                remedy="remove that file, and start again; import zenml before your own modules "
+                "for it not to come back",
+            )
+
+
+def _part(tree: ast.Module, name: str | None, path: str) -> list[ast.stmt]:
+    """What counts of a module: all of it, or what a name reaches. Nothing if that is not there."""
+    if name is None:
+        return tree.body
+    try:
+        return _reached(tree, name, path)
+    except SourceError:
+        return []
+
+
+def _known(obj: Any, name: str) -> _Known:
     module = sys.modules.get(obj.__module__)
     path = getattr(module, "__file__", None)
     if path is None or not os.path.exists(path):
@@ -79,21 +148,20 @@ def closure_of(obj: Any, name: str) -> Closure:
             remedy="define the step in a .py file",
         )
     known = _cache.get(obj)
-    if known is not None and all(_stamp(file) == stamp for file, stamp in known[0]):
-        return known[1]
+    if known is not None and all(_stamp(file) == stamp for file, stamp in known.stamps.items()):
+        return known
     walker = _Walker(path)
     closure = walker.walk(name)
-    stamps = tuple((file, _stamp(file)) for file in walker.files)
-    _cache[obj] = (stamps, closure)
-    return closure
+    known = _cache[obj] = _Known(closure, walker.files, walker.stamps)
+    return known
 
 
-def _stamp(path: str) -> tuple[int, int]:
+def _stamp(path: str) -> _Stamp:
     try:
         status = os.stat(path)
     except OSError:
-        return (0, 0)
-    return status.st_mtime_ns, status.st_size
+        return (0, 0, 0)
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size
 
 
 class _Walker:
@@ -103,7 +171,8 @@ class _Walker:
         self.path = os.path.abspath(path)
         self.modules: dict[str, str] = {}
         self.distributions: dict[str, str] = {}
-        self.files: set[str] = set()
+        self.files: dict[str, str] = {}
+        self.stamps: dict[str, _Stamp] = {}
         # A step of an installed distribution has a home too: its own outermost package.
         root, own = module_name(self.path)
         self.home = os.path.dirname(self.path)
@@ -112,8 +181,7 @@ class _Walker:
 
     def walk(self, name: str) -> Closure:
         module, _, qualname = name.partition(":")
-        tree = _parse(self.path, _stamp(self.path))
-        self.files.add(self.path)
+        tree = self._read(module, self.path)
         statements = _reached(tree, qualname.partition(".")[0], self.path)
         self.modules[name] = _digest(statements)
         queue = list(_imports(statements, _package(module, self.path)))
@@ -156,10 +224,14 @@ class _Walker:
 
     def _add(self, name: str, path: str) -> ast.Module:
         path = os.path.abspath(path)
-        self.files.add(path)
-        tree = _parse(path, _stamp(path))
+        tree = self._read(name, path)
         self.modules[name] = _digest(tree.body)
         return tree
+
+    def _read(self, name: str, path: str) -> ast.Module:
+        self.files[name] = path
+        self.stamps[path] = stamp = _stamp(path)  # before it is read: an edit is seen next time
+        return _parse(path, stamp).tree
 
 
 def _package(module: str, path: str) -> str:
@@ -172,11 +244,17 @@ def _file_digest(location: Location) -> str:
         return hashlib.sha256(file.read()).hexdigest()[:16]
 
 
+class _Source(NamedTuple):
+    data: bytes
+    tree: ast.Module
+
+
 @lru_cache(maxsize=512)
-def _parse(path: str, _stamp: tuple[int, int]) -> ast.Module:
+def _parse(path: str, _stamp: _Stamp) -> _Source:
     try:
         with open(path, "rb") as file:
-            return ast.parse(file.read(), filename=path)
+            data = file.read()
+        return _Source(data, ast.parse(data, filename=path))
     except (OSError, SyntaxError, ValueError) as error:
         raise SourceError(f"the source cannot be read: {error}", where=path) from error
 

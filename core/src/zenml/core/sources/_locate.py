@@ -26,8 +26,9 @@ __all__ = [
 #: In the order in which Python looks for them.
 _SUFFIXES = (*importlib.machinery.EXTENSION_SUFFIXES, ".py", ".pyc")
 _STDLIB = tuple(
-    os.path.realpath(path) + os.sep
+    spelled + os.sep
     for path in {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
+    for spelled in {path, os.path.realpath(path)}
 )
 _INSTALLED = re.compile(r"[/\\](?:site|dist)-packages[/\\]")
 
@@ -132,7 +133,9 @@ def editable_roots() -> frozenset[str]:
 
 def is_installed(path: str) -> bool:
     """Whether a file belongs to an installed distribution or to Python, not to a user's sources."""
-    return bool(_INSTALLED.search(path)) or os.path.realpath(path).startswith(_STDLIB)
+    if _INSTALLED.search(path) or path.startswith(_STDLIB):
+        return True
+    return os.path.realpath(path).startswith(_STDLIB)
 
 
 def is_stdlib(name: str) -> bool:

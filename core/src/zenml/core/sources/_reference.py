@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import importlib
-import importlib.machinery
 import importlib.util
 import os
 import sys
@@ -13,10 +12,12 @@ import traceback
 import types
 from collections.abc import Iterable
 from functools import lru_cache
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
 from zenml.core.errors import SourceError, SourceNotImportableError
+from zenml.core.sources._loader import UserModuleLoader, remember
 from zenml.core.sources._locate import is_installed, locate, module_name
 
 __all__ = [
@@ -70,12 +71,14 @@ def run_until_pipeline(
     absolute = os.path.abspath(path)
     try:
         with open(absolute, "rb") as file:
-            # dont_inherit: the script must not get the future imports of this file.
-            code = compile(file.read(), absolute, "exec", dont_inherit=True)
+            source = file.read()
+        # dont_inherit: the script must not get the future imports of this file.
+        code = compile(source, absolute, "exec", dont_inherit=True)
     except (OSError, SyntaxError, ValueError) as error:
         raise SourceError(f"the script cannot be read: {error}", where=path) from error
     module = types.ModuleType("__main__")
     module.__file__ = absolute
+    remember(module, source)
     sys.modules["__main__"] = module
     sys.path.insert(0, os.path.dirname(absolute))
     sys.argv = [path, *arguments]
@@ -244,20 +247,6 @@ def _loaded(name: str) -> Any:
     return script if same else None
 
 
-def _execute(loader: Any, module: types.ModuleType) -> None:
-    """Execute a module, a user's own from its source and not from its compiled file.
-
-    Python holds a compiled file to be current if the source has the same size and, to the second,
-    the same time: a script that was edited and run at once would be the old one in a worker.
-    """
-    path = getattr(module, "__file__", None)
-    if type(loader) is not importlib.machinery.SourceFileLoader or not path or is_installed(path):
-        loader.exec_module(module)
-        return
-    code = loader.source_to_code(loader.get_data(path), path)
-    exec(code, module.__dict__)  # noqa: S102 - what importing it means
-
-
 def _import(name: str, text: str) -> Any:
     location = locate(name)
     token = _importing.set(True)
@@ -270,10 +259,13 @@ def _import(name: str, text: str) -> Any:
         spec = importlib.util.find_spec(name)
         if spec is None or spec.loader is None:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        # Finders of editable installs bring a loader of their own choice.
+        if type(spec.loader) is SourceFileLoader and not is_installed(spec.loader.path):
+            spec.loader = UserModuleLoader(name, spec.loader.path)
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         try:
-            _execute(spec.loader, module)
+            spec.loader.exec_module(module)
         except StopImport:
             pass  # the script reached the line that runs its pipeline: all steps are defined
         except BaseException:
