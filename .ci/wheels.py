@@ -19,8 +19,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def distributions() -> list[Path]:
-    """The folder of every distribution, the core first."""
-    return [ROOT / "core", *sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))]
+    """The folder of every distribution, the core first, and last those that are examples."""
+    found = (sorted(ROOT.glob(f"{place}/*/pyproject.toml")) for place in ("plugins", "examples"))
+    return [ROOT / "core", *(file.parent for files in found for file in files)]
 
 
 def build(folder: Path) -> None:

@@ -65,7 +65,13 @@ DISTRIBUTIONS = (
         folder=ROOT / "plugins" / "zenml-steps",
         packages=frozenset({"datasources", "steps"}),
         requires=frozenset({"zenml-core", "zenml-local"}),
-        extras=(("pandas", ("pandas",)), ("sklearn", ("sklearn", "skops"))),
+        extras=(
+            ("mysql", ("pymysql", "sqlalchemy")),
+            ("pandas", ("pandas",)),
+            ("postgres", ("psycopg", "sqlalchemy")),
+            ("sklearn", ("sklearn", "skops")),
+            ("sql", ("sqlalchemy",)),
+        ),
     ),
 )
 

@@ -16,8 +16,10 @@ import pytest
 #: Content, whatever wrote it. These may change only together with the format's number.
 GOLDEN_CONTENT = {
     "snapshot": "1be952c0e6e30a1cbcda53a36e23650a04bbe6237db7f8a32ff634d192ff21a9",
-    "statistics": "0171b0dd955927122a5782be8804b7e9460754a2b68c2132dd82f98b9fca9605",
+    "statistics": "15249c84428df423bca2524f523a0d3341d7b552cd880836e5af9ad5acf42fb9",
     "split": "8202d257450c1ab38dfa74fb11512b8e63cf10443eddbd7695271de05377533a",
+    "split by time": "58e3f8a8256f9a2805a73c70c2836ff782384e3d9bd3a4df94ccd2ebd66d3c79",
+    "split statistics": "5480c8be598d314fde3676b442e506f165d37e150e183a36c88d933f8413a151",
     "transform": "f0e35bf7c577414dcc8b55e1fb41962fea29b29e57bda8b6400ef6c54358b145",
     "transformed": "9b74373de55a712af359307c066626aea423e7a2b7d3837aad8db64452a8b807",
 }
@@ -43,7 +45,8 @@ import polars as pl
 from zenml.datasources import CSVDatasource
 from zenml.steps.formats import DatasetFormat
 from zenml.steps.preprocesser import StandardPreprocesser
-from zenml.steps.split import RandomSplit
+from zenml.steps.split import RandomSplit, TimeRatioSplit
+from zenml.steps.statistics import SplitStatistics
 
 def content(dataset, split_part=False):
     hasher = hashlib.sha256()
@@ -69,12 +72,18 @@ step = StandardPreprocesser(
     },
 )
 prepared = bench.run(step, examples=split)
+by_time = bench.run(
+    TimeRatioSplit(column="delay", split_ratio={"train": 0.7, "eval": 0.3}),
+    examples=data["examples"],
+)
 datasets = {"snapshot": data["examples"], "split": split, "transformed": prepared["examples"]}
 print(json.dumps({
     "threads": pl.thread_pool_size(),
     "content": {
         **{name: content(dataset) for name, dataset in datasets.items()},
         "statistics": plain(data["statistics"]),
+        "split by time": content(by_time),
+        "split statistics": plain(bench.run(SplitStatistics(), examples=split)),
         "transform": plain(prepared["transform"]),
     },
     "bytes": {

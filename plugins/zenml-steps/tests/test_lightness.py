@@ -9,14 +9,34 @@ import sys
 import pytest
 
 PUBLIC = {
-    "zenml.datasources": ["CSVDatasource"],
+    "zenml.datasources": [
+        "CSVDatasource",
+        "FrameDatasource",
+        "JSONDatasource",
+        "JSONLinesDatasource",
+        "PandasDatasource",
+        "ParquetDatasource",
+        "PostgresDatasource",
+        "SQLDatasource",
+    ],
     "zenml.steps": ["Column", "Dataset", "Model", "Shard"],
+    "zenml.steps.anomalies": ["Anomalies"],
     "zenml.steps.dataset": ["SPLIT_PART", "Column", "Dataset", "Shard", "read_rows"],
     "zenml.steps.derive": ["DerivedColumns"],
     "zenml.steps.evaluator": ["Evaluator"],
     "zenml.steps.model": ["Model"],
     "zenml.steps.preprocesser": ["StandardPreprocesser", "apply"],
-    "zenml.steps.split": ["BaseSplit", "RandomSplit"],
+    "zenml.steps.sequencer": ["StandardSequencer"],
+    "zenml.steps.split": [
+        "BaseSplit",
+        "CategoricalDomainSplit",
+        "CategoricalRatioSplit",
+        "NoSplit",
+        "RandomSplit",
+        "TimeRatioSplit",
+        "TimeSplit",
+    ],
+    "zenml.steps.statistics": ["SplitSchema", "SplitStatistics"],
     "zenml.steps.trainer": ["BaseTrainerStep", "SKLearnTrainer"],
 }
 
@@ -26,17 +46,37 @@ import zenml.core.plugins
 before = set(sys.modules)
 import zenml.steps.plugin
 assert not [name for name in set(sys.modules) - before if not name.startswith("zenml")], "plugin"
-from zenml.datasources import CSVDatasource
+from zenml.datasources import CSVDatasource, ParquetDatasource, PostgresDatasource, SQLDatasource
+from zenml.datasources import FrameDatasource, JSONLinesDatasource
 from zenml.steps import Dataset, Model
+from zenml.steps.anomalies import Anomalies
 from zenml.steps.derive import DerivedColumns
 from zenml.steps.evaluator import Evaluator
 from zenml.steps.preprocesser import StandardPreprocesser, apply
-from zenml.steps.split import RandomSplit
+from zenml.steps.sequencer import StandardSequencer
+from zenml.steps.split import CategoricalRatioSplit, RandomSplit, TimeRatioSplit
+from zenml.steps.statistics import SplitSchema, SplitStatistics
 from zenml.steps.trainer import SKLearnTrainer
 
 CSVDatasource(name="rows", path=sys.argv[1]).fingerprint()
+ParquetDatasource(name="rows", path=sys.argv[1]).fingerprint()
+JSONLinesDatasource(name="rows", path=sys.argv[1]).fingerprint()
+FrameDatasource(name="rows", frame=f"sha256:{'0' * 64}:0").parameters()
+SQLDatasource(name="rows", url="sqlite:///rows.db", table="t").fingerprint()
+PostgresDatasource(
+    name="rows", username="me", password="env:X", database="db", table="t"
+).fingerprint()
 RandomSplit(split_map={"train": 0.5, "eval": 0.5}).parameters()
+halves = {"train": 0.5, "eval": 0.5}
+TimeRatioSplit(column="a", split_ratio=halves).parameters()
+CategoricalRatioSplit(
+    categorical_column="a", categories=["x", "y"], split_ratio=halves
+).get_split_names()
+SplitStatistics().parameters()
+SplitSchema().parameters()
+Anomalies().parameters()
 StandardPreprocesser(overwrite={"a": {"transform": "no_transform"}}).parameters()
+StandardSequencer(timestamp_column="at").parameters()
 SKLearnTrainer().parameters()
 Evaluator(slices=["a"]).parameters()
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
@@ -48,7 +88,7 @@ def test_a_plan_can_be_built_without_any_library() -> None:
         [sys.executable, "-c", PROGRAM, __file__], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    heavy = {"numpy", "pandas", "polars", "scipy", "skops", "sklearn"}
+    heavy = {"numpy", "pandas", "polars", "scipy", "skops", "sklearn", "sqlalchemy"}
     assert not heavy & set(done.stdout.split())
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from zenml.steps._measures import Counts, Moments, Sketch, histogram, numbers_of, quantiles
+from zenml.steps._measures import Counts, Moments, Sketch, numbers_of, quantiles
 
 RANDOM = np.random.default_rng(7)
 
@@ -99,19 +99,3 @@ def test_sketches_of_parts_are_the_sketch_of_the_whole() -> None:
     assert merged.encode() == Sketch.of(values).encode()
     merged.add_value(values[0], 3)
     assert merged.encode() == Sketch.of(np.append(values, [values[0]] * 3)).encode()
-
-
-def test_a_histogram_counts_everything_once() -> None:
-    pairs = [(0.0, 2), (0.5, 1), (1.0, 4), (4.0, 1)]
-    assert histogram(pairs, 0.0, 4.0, 4) == {
-        "edges": [0.0, 1.0, 2.0, 3.0, 4.0],
-        "counts": [3, 4, 0, 1],
-    }
-    assert histogram([(2.0, 5)], 2.0, 2.0, 4) == {"edges": [2.0, 2.0], "counts": [5]}
-
-
-def test_a_histogram_of_the_whole_range_of_floats_does_not_overflow() -> None:
-    largest = 1.7e308
-    found = histogram([(-largest, 1), (0.0, 1), (largest, 1)], -largest, largest, 4)
-    assert sum(found["counts"]) == 3
-    assert all(math.isfinite(edge) for edge in found["edges"])

@@ -367,12 +367,82 @@ def test_a_second_run_gives_the_same_artifact(
             None,
         ),
         (
-            {"x": {"transform": ["no_transform", "scale_to_z_score"]}},
+            {
+                "x": {
+                    "transform": [
+                        {"method": "one_hot_encode", "parameters": {"depth": 3}},
+                        "scale_to_z_score",
+                    ]
+                }
+            },
             "overwrite.x.transform[1]",
-            "must come first",
+            "'scale_to_z_score' takes a number, and 'one_hot_encode' gives a vector",
             None,
         ),
-        ({"x": {"transform": "tfidf"}}, "overwrite.x.transform", "not in this version", None),
+        (
+            {"x": {"transform": ["no_transform", "compute_and_apply_vocabulary"]}},
+            "overwrite.x.transform[1]",
+            "takes a text, and 'no_transform' gives a number",
+            None,
+        ),
+        (
+            {"x": {"transform": {"method": "ngrams", "parameters": {"ngram_range": [1, 2]}}}},
+            "overwrite.x.transform",
+            "ends with 'ngrams', which gives terms",
+            "put tfidf after it",
+        ),
+        (
+            {"x": {"transform": {"method": "ngrams", "parameters": {"ngram_range": [2, 1]}}}},
+            "overwrite.x.transform.ngram_range",
+            "expected the shortest and the longest length",
+            None,
+        ),
+        (
+            {"x": {"transform": {"method": "pca", "parameters": {"output_dim": 2}}}},
+            "overwrite.x.transform",
+            "'pca' takes a vector, and a column holds none",
+            "put one_hot_encode or tfidf before it",
+        ),
+        (
+            {
+                "x": {
+                    "transform": [
+                        {"method": "tfidf", "parameters": {"vocab_size": 3}},
+                        {"method": "pca", "parameters": {"output_dim": 4}},
+                    ]
+                }
+            },
+            "overwrite.x.transform[1].output_dim",
+            "expected at most 3, found 4",
+            None,
+        ),
+        (
+            {
+                "x": {
+                    "transform": [
+                        {"method": "tfidf", "parameters": {"vocab_size": 300}},
+                        {"method": "pca", "parameters": {"output_dim": 4, "dtype": "int"}},
+                    ]
+                }
+            },
+            "overwrite.x.transform[1].dtype",
+            "expected 'float32' or 'float64', found 'int'",
+            None,
+        ),
+        (
+            {
+                "x": {
+                    "transform": [
+                        {"method": "tfidf", "parameters": {"vocab_size": 300}},
+                        {"method": "pca", "parameters": {"output_dim": 4}},
+                    ]
+                }
+            },
+            "overwrite.x.transform[1]",
+            "'pca' takes vectors of at most 256, and 'tfidf' gives 300",
+            None,
+        ),
+        ({"x": {"transform": "image_reshape"}}, "overwrite.x.transform", "takes images", None),
         ({"x": "no_transform"}, "overwrite.x", "expected {'filling'", None),
         ({"x": {"transform": []}}, "overwrite.x.transform", "is empty", None),
         ({"x": {"transform": 5}}, "overwrite.x.transform", "expected a name or", None),

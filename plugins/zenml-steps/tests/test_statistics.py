@@ -48,13 +48,21 @@ def test_a_column_of_booleans(bench: Any, table: str, rows: list[dict[str, Any]]
     assert dict(map(tuple, found["top"])) == {True: late, False: 1_000 - late}
 
 
-def test_too_many_values_are_not_counted(
-    bench: Any, table: str, monkeypatch: pytest.MonkeyPatch
+def test_too_many_values_are_estimated(
+    bench: Any, table: str, rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("zenml.steps._statistics.DISTINCT_LIMIT", 10)
     found = measured(bench, table)[0]
-    assert (found["distance"]["distinct"], found["distance"]["top"]) == (None, None)
+    values = {row["distance"] for row in rows if row["distance"] is not None}
+    # Few enough for the estimate to be exact.
+    assert (found["distance"]["distinct"], found["distance"]["distinct_error"]) == (
+        len(values),
+        0.011,
+    )
+    assert found["distance"]["top"] == [[value, 1] for value in sorted(values)[:20]]
+    assert found["distance"]["top_error"] == 0
     assert found["carrier"]["distinct"] == 5
+    assert "distinct_error" not in found["carrier"]
     assert dict(found["distance"]["quantiles"])[0.5] == pytest.approx(500, rel=0.05)
 
 
@@ -95,7 +103,8 @@ def test_few_values_in_some_shards_and_many_in_others(
     for name, parts in (("a", [few, many, few]), ("b", [many, few, few]), ("c", [few, few, many])):
         text = "x,y\n" + "".join(f"{value},1\n" for part in parts for value in part)
         column = measured(bench, write(f"{name}.csv", text), rows_per_shard=100)[0]["x"]
-        assert column["distinct"] is None
+        assert column["distinct"] == 100
+        assert column["top"][0] == [-2, 41]
         assert column["zeros"] == 41
         found.append(column)
     assert found[0] == found[1] == found[2]

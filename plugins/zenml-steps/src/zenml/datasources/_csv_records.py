@@ -17,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from zenml.core.errors import DataError
+from zenml.datasources._snapshot import check_names
+from zenml.datasources._source_bytes import BLOCK
 
 __all__ = [
     "BLANK",
-    "BLOCK",
     "SHARD_BYTES",
     "Dialect",
     "LongRecordError",
@@ -30,12 +31,11 @@ __all__ = [
     "find_problem",
     "read_header",
     "shape",
+    "stream",
     "whole_records",
     "without_blank_lines",
 ]
 
-#: Bytes looked at at once: few enough for the processor's cache.
-BLOCK: Final = 1 << 18
 #: The most text that one shard is made from.
 SHARD_BYTES: Final = 64 << 20
 
@@ -122,6 +122,23 @@ def cut(
         position += len(block)
     if position > first:
         yield first, position
+
+
+def stream(blocks: Iterable[bytes], dialect: Dialect, rows: int) -> Iterator[bytes]:
+    """The text between the cuts, one shard after another. Raises ``LongRecordError``."""
+    kept = bytearray()
+    dropped = 0
+
+    def remember() -> Iterator[bytes]:
+        for block in blocks:
+            kept.extend(block)
+            yield block
+
+    for start, end in cut(remember(), 0, dialect, rows):
+        data = bytes(kept[start - dropped : end - dropped])
+        del kept[: end - dropped]
+        dropped = end
+        yield data
 
 
 def _record_ends(array: _Bytes, quote: int, inside: bool) -> tuple[npt.NDArray[np.intp], bool]:
@@ -274,20 +291,8 @@ def read_header(data: bytes, dialect: Dialect, name: str) -> tuple[list[str], in
         )
     # Tools that write an index column leave its name empty.
     names = [column or f"column_{place}" for place, column in enumerate(names, start=1)]
-    for place, column in enumerate(names, start=1):
-        if column in names[: place - 1]:
-            first = names.index(column) + 1
-            raise DataError(
-                f"the header names two columns '{column}': the {_nth(first)} and the {_nth(place)}",
-                where=f"{name}, line 1",
-                remedy="give every column a name of its own",
-            )
+    check_names(names, f"{name}, line 1")
     return names, end or len(data)
-
-
-def _nth(number: int) -> str:
-    suffix = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10)
-    return f"{number}{suffix or 'th'}"
 
 
 def _decoded(data: bytes, name: str) -> str:

@@ -8,20 +8,15 @@ files are read (once, nearly always), never what comes out.
 
 from __future__ import annotations
 
-import gzip
-import os
-import zipfile
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
 import polars as pl
 
-from zenml.core import Blob, Files, StepContext
+from zenml.core import Files, StepContext
 from zenml.core.errors import DataError
 from zenml.datasources._csv_records import (
     BLANK,
-    BLOCK,
     SHARD_BYTES,
     Dialect,
     LongRecordError,
@@ -29,14 +24,16 @@ from zenml.datasources._csv_records import (
     find_problem,
     read_header,
     shape,
+    stream,
     whole_records,
     without_blank_lines,
 )
-from zenml.datasources._csv_types import UNKNOWN, first_misfit, guess, infer, join, settle
-from zenml.datasources._source_files import SourceFile, changed_since, find_files, stamp
-from zenml.steps._statistics import measure, merge, schema_of
-from zenml.steps._tables import dtype_of, write_parquet
-from zenml.steps.dataset import Column, Dataset, Shard
+from zenml.datasources._csv_types import first_misfit, guess, infer
+from zenml.datasources._snapshot import check_known, put_together, quoted, read_typed, write_shard
+from zenml.datasources._source_bytes import blocks, compression_of, part, read, unpacked
+from zenml.datasources._source_files import SourceFile, find_files, stamp
+from zenml.datasources._types import UNKNOWN, join, settle
+from zenml.steps._tables import dtype_of
 
 if TYPE_CHECKING:
     from zenml.datasources.csv import CSVDatasource
@@ -46,7 +43,6 @@ __all__ = ["read_shards", "take_snapshot"]
 _HEADER_BYTES: Final = 1 << 20
 _SAMPLE_BYTES: Final = 1 << 15
 _SAMPLES: Final = 8
-_PART: Final = "data"
 _LONG_RECORD: Final = (
     f"a record is longer than {SHARD_BYTES >> 20} MiB, probably because a quote is never closed"
 )
@@ -66,57 +62,26 @@ class _Layout(NamedTuple):
 def take_snapshot(source: CSVDatasource, context: StepContext) -> dict[str, Any]:
     """See ``CSVDatasource.run``."""
     dialect = Dialect(source.separator, source.quote, list(source.null_values))
-    files = find_files(source.path)
+    files = find_files(source.path, source.suffixes)
     stamps = {file: stamp(file) for file in files}
     layouts = [_lay_out(file, dialect, source.rows_per_shard) for file in files]
     columns = _same_header(layouts)
-    given = _given_types(source, columns, layouts[0])
+    given = source.schema or {}
+    check_known(given, columns, f"{files[0].name}, line 1", "the schema")
+
+    def payloads(types: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+        return _payloads(layouts, dialect, types, given, source.rows_per_shard)
+
     types = {**_guess(layouts, dialect, columns), **given}
-
-    # At most a few rounds: each one widens types, and all values were seen in the first.
-    while True:
-        payloads = list(_payloads(layouts, dialect, columns, types, given, source.rows_per_shard))
-        results = context.map(read_shards, payloads)
-        _raise_first_problem(results, stamps)
-        needed = dict(types)
-        for result in results:
-            for name, need in result["needs"].items():
-                needed[name] = need if needed[name] == UNKNOWN else join(needed[name], need)
-        final = {name: settle(kind) for name, kind in needed.items()}
-        if all(result["written"] for result in results) and all(
-            kind == settle(types[name]) for name, kind in final.items()
-        ):
-            break
-        context.log.info(
-            "reading again, because a type is wider than it looked: %s",
-            ", ".join(f"{name} is {kind}" for name, kind in final.items() if types[name] != kind),
-        )
-        types = final
-
-    written = [shard for result in results for shard in result["shards"] if shard["rows"]]
+    schema, shards = read_typed(read_shards, payloads, types, stamps, context)
+    written = [shard for shard in shards if shard["rows"]]
     if not written:
         raise DataError(
             "there is a header, and no rows",
             where=", ".join(file.name for file in files[:3]),
             remedy="write rows below it, or name another file",
         )
-    schema = {name: final[name] for name in columns}
-    statistics = merge((Blob(*shard["statistics"]) for shard in written), schema, context.files)
-    return {
-        "examples": _dataset(schema, written),
-        "statistics": statistics,
-        "schema": schema_of(statistics),
-    }
-
-
-def _dataset(schema: Mapping[str, str], written: Sequence[Mapping[str, Any]]) -> Dataset:
-    shards = []
-    first_row = 0
-    for shard in written:
-        shards.append(Shard(first_row, shard["rows"], {_PART: Blob(*shard["data"])}))
-        first_row += shard["rows"]
-    columns = tuple(Column(name, kind, _PART) for name, kind in schema.items())
-    return Dataset(columns, tuple(shards))
+    return put_together(schema, written, context)
 
 
 # -- before the units ------------------------------------------------------------------------------
@@ -124,19 +89,19 @@ def _dataset(schema: Mapping[str, str], written: Sequence[Mapping[str, Any]]) ->
 
 def _lay_out(file: SourceFile, dialect: Dialect, rows: int) -> _Layout:
     """Read a file's header and, unless it is compressed, find out where its shards begin."""
-    with file.open() as stream:
-        compression = _compression(stream)
-        with _plain(stream, compression, file) as text:
-            beginning = _read(text, _HEADER_BYTES, file)
+    with file.open() as raw:
+        compression = compression_of(raw)
+        with unpacked(raw, compression, file) as text:
+            beginning = read(text, _HEADER_BYTES, file)
             header, body = read_header(beginning, dialect, file.name)
             if compression is not None:
                 return _Layout(file, compression, header, body, [])
             text.seek(body)
             try:
-                cuts = list(cut(_blocks(text, file), body, dialect, rows))
+                cuts = list(cut(blocks(text, file), body, dialect, rows))
             except LongRecordError as error:
                 text.seek(error.start)
-                data = _read(text, SHARD_BYTES, file)
+                data = read(text, SHARD_BYTES, file)
                 row = _rows_before(text, body, error.start, dialect, file)
                 raise _long_record(data, len(header), dialect, file, row) from error
             return _Layout(file, None, header, body, cuts)
@@ -144,7 +109,7 @@ def _lay_out(file: SourceFile, dialect: Dialect, rows: int) -> _Layout:
 
 def _rows_before(text: BinaryIO, start: int, end: int, dialect: Dialect, file: SourceFile) -> int:
     text.seek(start)
-    return sum(1 for _ in cut(_blocks(text, file, end - start), start, dialect, 1))
+    return sum(1 for _ in cut(blocks(text, file, end - start), start, dialect, 1))
 
 
 def _long_record(
@@ -165,8 +130,8 @@ def _same_header(layouts: Sequence[_Layout]) -> list[str]:
         if other.header != first.header:
             missing = [name for name in first.header if name not in other.header]
             extra = [name for name in other.header if name not in first.header]
-            said = [f"it lacks {_quoted(missing)}"] if missing else []
-            said += [f"it adds {_quoted(extra)}"] if extra else []
+            said = [f"it lacks {quoted(missing)}"] if missing else []
+            said += [f"it adds {quoted(extra)}"] if extra else []
             raise DataError(
                 "the files have different headers: "
                 + (" and ".join(said) or "the order of the columns differs"),
@@ -177,22 +142,6 @@ def _same_header(layouts: Sequence[_Layout]) -> list[str]:
     return first.header
 
 
-def _given_types(source: CSVDatasource, columns: Sequence[str], layout: _Layout) -> dict[str, str]:
-    from difflib import get_close_matches
-
-    given = dict(source.schema or {})
-    unknown = [name for name in given if name not in columns]
-    if unknown:
-        close = {name: get_close_matches(name, columns, n=1) for name in unknown}
-        meant = [f"'{found[0]}' for '{name}'" for name, found in close.items() if found]
-        raise DataError(
-            f"the schema names columns that the file does not have: {_quoted(unknown)}",
-            where=f"{layout.file.name}, line 1: {_quoted(columns)}",
-            remedy=f"did you mean {', '.join(meant)}?" if meant else "name one of these",
-        )
-    return given
-
-
 def _guess(layouts: Sequence[_Layout], dialect: Dialect, columns: Sequence[str]) -> dict[str, str]:
     """A first guess from a few places. At most the truth: a sample cannot need more than all."""
     texts = []
@@ -200,9 +149,12 @@ def _guess(layouts: Sequence[_Layout], dialect: Dialect, columns: Sequence[str])
     step = max(len(places) // _SAMPLES, 1)
     chosen = places[::step][:_SAMPLES] or [(layouts[0], layouts[0].body)]
     for layout, start in chosen:
-        with layout.file.open() as stream, _plain(stream, layout.compression, layout.file) as text:
-            _skip(text, start, layout)
-            data = _read(text, _SAMPLE_BYTES, layout.file)
+        with layout.file.open() as raw, unpacked(raw, layout.compression, layout.file) as text:
+            if layout.compression is None:
+                text.seek(start)
+            else:
+                read(text, start, layout.file)
+            data = read(text, _SAMPLE_BYTES, layout.file)
         if len(data) == _SAMPLE_BYTES:  # a record that is cut off could need more than it does
             data = whole_records(data, dialect)
         if data:
@@ -217,14 +169,13 @@ def _guess(layouts: Sequence[_Layout], dialect: Dialect, columns: Sequence[str])
 def _payloads(
     layouts: Sequence[_Layout],
     dialect: Dialect,
-    columns: Sequence[str],
     types: Mapping[str, str],
     given: Mapping[str, str],
     rows: int,
 ) -> Iterator[dict[str, Any]]:
     common = {
         "dialect": list(dialect),
-        "columns": [[name, types[name]] for name in columns],
+        "columns": [list(column) for column in types.items()],
         "given": sorted(given),
         "rows_per_shard": rows,
     }
@@ -234,22 +185,6 @@ def _payloads(
             yield {**place, "body": layout.body}
         for start, end in layout.cuts:
             yield {**place, "body": layout.body, "start": start, "end": end}
-
-
-def _raise_first_problem(
-    results: Iterable[Mapping[str, Any]], stamps: dict[SourceFile, Any]
-) -> None:
-    changed = changed_since(stamps)
-    if changed is not None:
-        raise DataError(
-            "the file changed while it was read; nothing of it was kept",
-            where=changed.name,
-            remedy="run again when nothing writes to it",
-        )
-    for result in results:
-        problem = result.get("problem")
-        if problem is not None:
-            raise DataError(problem["message"], where=problem["where"], remedy=problem["remedy"])
 
 
 # -- units -----------------------------------------------------------------------------------------
@@ -275,22 +210,13 @@ def read_shards(payload: Mapping[str, Any], files: Files) -> dict[str, Any]:
     """
     file = SourceFile(*payload["file"])
     reader = _Reader(payload, file, files)
-    with file.open() as stream, _plain(stream, payload["compression"], file) as text:
+    with file.open() as raw, unpacked(raw, payload["compression"], file) as text:
         try:
             if "start" in payload:
-                text.seek(payload["start"])
-                size = payload["end"] - payload["start"]
-                data = _read(text, size, file)
-                if len(data) < size:
-                    raise DataError(
-                        "the file became shorter while it was read",
-                        where=file.name,
-                        remedy="run again when nothing writes to it",
-                    )
-                reader.add(data)
+                reader.add(part(text, payload["start"], payload["end"], file))
             else:
-                _skip_bytes(text, payload["body"], file)
-                for data in _stream(text, file, reader.dialect, payload["rows_per_shard"]):
+                read(text, payload["body"], file)
+                for data in stream(blocks(text, file), reader.dialect, payload["rows_per_shard"]):
                     reader.add(data)
         except _BadRowsError as error:
             return {"shards": [], "needs": {}, "problem": error.problem}
@@ -302,23 +228,6 @@ def read_shards(payload: Mapping[str, Any], files: Files) -> dict[str, Any]:
             }
             return {"shards": [], "needs": {}, "problem": problem}
     return {"shards": reader.shards, "needs": reader.needs, "written": reader.written}
-
-
-def _stream(text: BinaryIO, file: SourceFile, dialect: Dialect, rows: int) -> Iterator[bytes]:
-    """The shards of a stream, one after another."""
-    kept = bytearray()
-    dropped = 0
-
-    def remember() -> Iterator[bytes]:
-        for block in _blocks(text, file):
-            kept.extend(block)
-            yield block
-
-    for start, end in cut(remember(), 0, dialect, rows):
-        data = bytes(kept[start - dropped : end - dropped])
-        del kept[: end - dropped]
-        dropped = end
-        yield data
 
 
 class _Reader:
@@ -360,15 +269,7 @@ class _Reader:
             settle(need) == settle(self.types[name]) for name, need in self.needs.items()
         )
         if self.written:
-            blob = write_parquet(frame, self.files)
-            measures = measure(frame, self.files)
-            self.shards.append(
-                {
-                    "rows": records,
-                    "data": [blob.digest, blob.size],
-                    "statistics": [measures.digest, measures.size],
-                }
-            )
+            self.shards.append(write_shard(frame, self.files))
 
     def _table(self, data: bytes) -> tuple[bytes, int]:
         """The text without blank lines, and how many rows it has; checks that it is a table."""
@@ -451,39 +352,21 @@ class _Reader:
         """Rows and lines of the file before this shard's text."""
         body = self.payload["body"]
         with (
-            self.file.open() as stream,
-            _plain(stream, self.payload["compression"], self.file) as text,
+            self.file.open() as raw,
+            unpacked(raw, self.payload["compression"], self.file) as text,
         ):
-            lines = _read(text, body, self.file).count(b"\n")
+            lines = read(text, body, self.file).count(b"\n")
             if "start" not in self.payload:
                 return self.rows, self.lines + lines
             size = self.payload["start"] - body
-            lines += sum(block.count(b"\n") for block in _blocks(text, self.file, size))
+            lines += sum(block.count(b"\n") for block in blocks(text, self.file, size))
             text.seek(body)
             rows = 0
             # Blank lines are no rows, and finding them takes the text itself.
-            for data in _stream_part(text, self.file, self.dialect, size):
+            for data in stream(blocks(text, self.file, size), self.dialect, 1 << 17):
                 kept = data if len(self.types) == 1 else without_blank_lines(data, self.dialect)
                 rows += shape(kept, self.dialect).records
             return rows, lines
-
-
-def _stream_part(text: BinaryIO, file: SourceFile, dialect: Dialect, size: int) -> Iterator[bytes]:
-    part = _Part(text, size)
-    yield from _stream(part, file, dialect, 1 << 17)  # type: ignore[arg-type]
-
-
-class _Part:
-    """The next ``size`` bytes of a file."""
-
-    def __init__(self, text: BinaryIO, size: int) -> None:
-        self._text = text
-        self._left = size
-
-    def read(self, size: int) -> bytes:
-        data = self._text.read(min(size, self._left))
-        self._left -= len(data)
-        return data
 
 
 def _offset_of(data: bytes, row: int, columns: int, dialect: Dialect) -> int:
@@ -515,101 +398,3 @@ def _parse(text: bytes, types: Mapping[str, str], dialect: Dialect) -> pl.DataFr
         infer_schema=False,
         glob=False,
     )
-
-
-# -- bytes -----------------------------------------------------------------------------------------
-
-
-def _compression(stream: BinaryIO) -> str | None:
-    """Told by the first bytes, since names can be wrong; neither begins any CSV text."""
-    first = stream.read(4)
-    stream.seek(0)
-    if first.startswith(b"\x1f\x8b"):
-        return "gzip"
-    return "zip" if first.startswith(b"PK\x03\x04") else None
-
-
-def _plain(stream: BinaryIO, compression: str | None, file: SourceFile) -> BinaryIO:
-    """The text behind a file's bytes."""
-    if compression is None:
-        return stream
-    if compression == "gzip":
-        return gzip.GzipFile(fileobj=stream)  # type: ignore[return-value]
-    try:
-        archive = zipfile.ZipFile(stream)
-    except zipfile.BadZipFile as error:
-        raise _damaged(file, error) from error
-    members = [
-        member
-        for member in archive.infolist()
-        if not member.is_dir()
-        and not member.filename.startswith("__MACOSX/")
-        and not os.path.basename(member.filename).startswith(".")
-    ]
-    if len(members) != 1:
-        found = _quoted([member.filename for member in members][:5]) or "nothing"
-        raise DataError(
-            f"the archive holds {len(members)} files, and exactly one is expected",
-            where=f"{file.name}: {found}",
-            remedy="unpack it into a folder, and give the folder as path",
-        )
-    try:
-        return archive.open(members[0])  # type: ignore[return-value]
-    except (RuntimeError, NotImplementedError) as error:
-        raise DataError(
-            f"the archive cannot be unpacked: {error}",
-            where=file.name,
-            remedy="unpack it by hand, and give the CSV file as path",
-        ) from error
-
-
-def _read(text: BinaryIO, size: int, file: SourceFile) -> bytes:
-    """Up to ``size`` bytes; fewer only at the end. Raises ``DataError``."""
-    try:
-        pieces = []
-        while size > 0 and (piece := text.read(size)):
-            pieces.append(piece)
-            size -= len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error) as error:
-        raise _damaged(file, error) from error
-    except OSError as error:
-        raise DataError(
-            f"the file cannot be read: {error.strerror or error}",
-            where=file.name,
-            remedy="check the disk or mount that it is on",
-        ) from error
-
-
-def _blocks(text: BinaryIO, file: SourceFile, size: int | None = None) -> Iterator[bytes]:
-    left = size
-    while left is None or left > 0:
-        block = _read(text, BLOCK if left is None else min(BLOCK, left), file)
-        if not block:
-            return
-        if left is not None:
-            left -= len(block)
-        yield block
-
-
-def _skip(text: BinaryIO, start: int, layout: _Layout) -> None:
-    if layout.compression is None:
-        text.seek(start)
-    else:
-        _skip_bytes(text, start, layout.file)
-
-
-def _skip_bytes(text: BinaryIO, count: int, file: SourceFile) -> None:
-    _read(text, count, file)
-
-
-def _damaged(file: SourceFile, error: Exception) -> DataError:
-    return DataError(
-        f"the file is damaged or incomplete: {error}",
-        where=file.name,
-        remedy="copy or download it again",
-    )
-
-
-def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names)

@@ -1,47 +1,18 @@
-"""Which type fits all values of a column.
+"""Which type fits all values of a column of text.
 
-Types are ordered by what they accept. What a shard's values need is joined over all shards, so the
-type of a column depends neither on the sharding nor on which rows were looked at first. A type fits
-exactly if Polars' CSV reader takes every value as that type; no second opinion exists on what a
-number looks like.
+A type fits exactly if Polars' CSV reader takes every value as that type; no second opinion exists
+on what a number looks like.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from typing import Final
 
 import polars as pl
 
-__all__ = ["UNKNOWN", "fits", "infer", "join", "settle"]
+from zenml.datasources._types import LONG, NOTHING, UNKNOWN
 
-#: No value has been seen: every type would fit.
-NOTHING: Final = "nothing"
-#: Whole numbers of more than 64 bits: as floats they would lose digits, and identifiers with them.
-LONG: Final = "long integer"
-#: Stands in for a type that is still to be found out; the column is read as strings meanwhile.
-UNKNOWN: Final = "?"
-
-_JOINS: Final[Mapping[frozenset[str], str]] = {
-    frozenset({"integer", LONG}): LONG,
-    frozenset({"integer", "float"}): "float",
-    frozenset({LONG, "float"}): "float",
-}
-
-
-def join(one: str, other: str) -> str:
-    """The narrowest type that fits what either fits."""
-    if other in (one, NOTHING):
-        return one
-    if one == NOTHING:
-        return other
-    return _JOINS.get(frozenset({one, other}), "string")
-
-
-def settle(kind: str) -> str:
-    """The type of a column whose values need ``kind`` in all."""
-    return "string" if kind in (NOTHING, LONG, UNKNOWN) else kind
+__all__ = ["first_misfit", "fits", "guess", "infer"]
 
 
 def infer(texts: pl.Series) -> str:
@@ -98,11 +69,3 @@ def guess(texts: pl.DataFrame) -> dict[str, str]:
     """What the columns of a sample, read as strings, need; ``UNKNOWN`` where it says too little."""
     needs = {series.name: infer(series) for series in texts}
     return {name: UNKNOWN if need in (NOTHING, LONG) else need for name, need in needs.items()}
-
-
-def joined(kinds: Sequence[str]) -> str:
-    """``join`` of any number of types."""
-    result = NOTHING
-    for kind in kinds:
-        result = join(result, kind)
-    return result

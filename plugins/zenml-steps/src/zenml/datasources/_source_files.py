@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import time
+from collections.abc import Mapping
 from fnmatch import translate
 from typing import Any, BinaryIO, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -15,7 +16,6 @@ from zenml.core.errors import DataError, ObjectNotFoundError, StoreError
 
 __all__ = ["SourceFile", "changed_since", "digest", "find_files", "stamp"]
 
-_SUFFIXES: Final = (".csv", ".csv.gz", ".gz", ".zip")
 _WILDCARD = re.compile(r"[*?\[]")
 _CHUNK: Final = 1 << 20
 #: A file that changed later than this before it was read may change again without a new time stamp.
@@ -57,11 +57,16 @@ class SourceFile(NamedTuple):
             raise _unreadable(self.name, error) from error
 
 
-def find_files(path: str) -> list[SourceFile]:
-    """The files that ``path`` stands for, in order. Raises ``DataError`` if there is none."""
+def find_files(path: str, suffixes: tuple[str, ...]) -> list[SourceFile]:
+    """The files that ``path`` stands for, in order. Raises ``DataError`` if there is none.
+
+    Args:
+        path: File, folder, glob or URL.
+        suffixes: Which files of a folder are meant; any file can be named.
+    """
     if "://" in path:
         if not path.startswith("file://"):
-            return _in_store(path)
+            return _in_store(path, suffixes)
         path = unquote(urlsplit(path).path)
     path = os.path.expanduser(path)
     if os.path.isdir(path):
@@ -69,12 +74,12 @@ def find_files(path: str) -> list[SourceFile]:
             found = [entry.path for entry in os.scandir(path) if entry.is_file()]
         except OSError as error:
             raise _unreadable(path, error) from error
-        found = [file for file in found if _is_wanted(os.path.basename(file))]
+        found = [file for file in found if _is_wanted(os.path.basename(file), suffixes)]
         if not found:
             raise DataError(
-                "the folder holds no CSV file",
+                f"the folder holds no {suffixes[0][1:].upper()} file",
                 where=os.path.abspath(path),
-                remedy=f"files ending in {', '.join(_SUFFIXES)} are read; for others give a glob "
+                remedy=f"files ending in {', '.join(suffixes)} are read; for others give a glob "
                 "such as 'folder/*.txt'",
             )
     elif os.path.exists(path):
@@ -97,11 +102,11 @@ def _parts(path: str) -> list[str]:
     return os.path.abspath(path).split(os.sep)
 
 
-def _is_wanted(name: str) -> bool:
-    return name.lower().endswith(_SUFFIXES) and not name.startswith((".", "_"))
+def _is_wanted(name: str, suffixes: tuple[str, ...]) -> bool:
+    return name.lower().endswith(suffixes) and not name.startswith((".", "_"))
 
 
-def _in_store(url: str) -> list[SourceFile]:
+def _in_store(url: str, suffixes: tuple[str, ...]) -> list[SourceFile]:
     from zenml.core import open_store
 
     scheme, _, rest = url.partition("://")
@@ -133,7 +138,8 @@ def _in_store(url: str) -> list[SourceFile]:
     else:
         inside = f"{prefix}/" if prefix else ""
         names = [key[len(inside) :] for key in keys if key.startswith(inside)]
-        keys = [f"{inside}{name}" for name in names if "/" not in name and _is_wanted(name)]
+        names = [name for name in names if "/" not in name and _is_wanted(name, suffixes)]
+        keys = [f"{inside}{name}" for name in names]
     if not keys:
         raise _missing(url)
     return [SourceFile(key, base) for key in sorted(keys, key=lambda key: key.split("/"))]
@@ -150,7 +156,7 @@ def stamp(file: SourceFile) -> Any:
     return (status.st_size, status.st_mtime_ns, status.st_ino)
 
 
-def changed_since(stamps: dict[SourceFile, Any]) -> SourceFile | None:
+def changed_since(stamps: Mapping[SourceFile, Any]) -> SourceFile | None:
     """The first file that is not what it was when ``stamp`` was called, if any."""
     return next((file for file, before in stamps.items() if stamp(file) != before), None)
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
-from zenml.core import Datasource, StepContext
+from zenml.core import StepContext
 from zenml.core.errors import Problem
+from zenml.datasources._table import FileDatasource
 
 __all__ = ["CSVDatasource"]
 
-_TYPES: Final = ("boolean", "integer", "float", "string")
 
-
-class CSVDatasource(Datasource):
+class CSVDatasource(FileDatasource):
     """Rows of CSV files: one file, a folder, a glob, or the like in any artifact store.
 
     ::
@@ -47,27 +46,15 @@ class CSVDatasource(Datasource):
             column. Nothing is kept of a snapshot that failed.
     """
 
-    outputs = ("examples", "statistics", "schema")
-    unkeyed = frozenset({"name", "path"})
+    suffixes = (".csv", ".csv.gz", ".gz", ".zip")
 
-    path: str
-    schema: dict[str, str] | None = None
     null_values: tuple[str, ...] = ("", "NA")
     separator: str = ","
     quote: str | None = '"'
-    rows_per_shard: int = 131_072
 
-    def validate(self) -> Iterator[Problem]:
+    def validate(self) -> Iterator[Problem | tuple[str, str]]:
         """See ``Settings.validate``."""
-        from difflib import get_close_matches
-
-        if not self.path:
-            yield Problem("path", "is empty", "name a file, a folder or a URL")
-        for column, kind in (self.schema or {}).items():
-            if kind not in _TYPES:
-                close = get_close_matches(kind, _TYPES, n=1)
-                remedy = f"did you mean '{close[0]}'?" if close else f"use {', '.join(_TYPES)}"
-                yield Problem(f"schema.{column}", f"no such type: '{kind}'", remedy)
+        yield from super().validate()
         for parameter in ("separator", "quote"):
             value = getattr(self, parameter)
             if value is not None and not re.fullmatch(r"[\x01-\x7f]", value):
@@ -76,14 +63,6 @@ class CSVDatasource(Datasource):
                 yield Problem(parameter, "cannot be the end of a line")
         if self.separator == self.quote:
             yield Problem("quote", f"is the separator too: {self.quote!r}")
-        if self.rows_per_shard < 1:
-            yield Problem("rows_per_shard", f"expected at least 1, found {self.rows_per_shard}")
-
-    def fingerprint(self) -> dict[str, Any]:
-        """SHA-256 of each file, in order. Reads every file once. Raises ``DataError``."""
-        from zenml.datasources._source_files import digest, find_files
-
-        return {"files": [digest(file) for file in find_files(self.path)]}
 
     def run(self, context: StepContext) -> dict[str, Any]:
         """Take the snapshot: ``examples`` (a Dataset), ``statistics`` and ``schema``."""

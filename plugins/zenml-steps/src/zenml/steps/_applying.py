@@ -1,6 +1,6 @@
 """Applying a learnt transform to raw rows, and taking it back from predictions.
 
-Only additions, multiplications and look-ups, element by element: the results are the same bits on
+Only basic arithmetic and look-ups, element by element: the results are the same bits on
 every machine and for any number of threads.
 """
 
@@ -17,9 +17,19 @@ import numpy.typing as npt
 import polars as pl
 
 from zenml.core.errors import DataError
+from zenml.steps._pca import project
 from zenml.steps._tables import dtype_of
+from zenml.steps._terms import Terms, ngrams, weigh, words
 
-__all__ = ["apply_transform", "conform", "frame_of_rows", "invert", "matrix"]
+__all__ = [
+    "apply_step",
+    "apply_transform",
+    "conform",
+    "frame_of_rows",
+    "invert",
+    "matrix",
+    "without_missing",
+]
 
 
 def apply_transform(transform: Mapping[str, Any], frame: pl.DataFrame) -> pl.DataFrame:
@@ -176,25 +186,55 @@ def _value_of(name: str, value: Any, kind: str, place: int) -> Any:
     )
 
 
+_OF_TEXT: Final = ("compute_and_apply_vocabulary", "hash_strings", "ngrams", "tfidf")
+
+
 def _apply_column(column: Mapping[str, Any], series: pl.Series) -> pl.Series:
-    steps = column["steps"]
-    fill = column["filling"]
-    if steps[0]["method"] in ("compute_and_apply_vocabulary", "hash_strings"):
-        texts = series.cast(pl.String)
-        if fill is not None:
-            texts = texts.fill_null(_text(fill, column["type"]))
-        values = _look_up(steps[0], texts)
-    else:
-        values = series.cast(pl.Float64).fill_nan(None)
-        if fill is not None:
-            values = values.fill_null(float(fill))
-        values = _scale(steps[0], values)
-    for step in steps[1:]:
-        values = _scale(step, values)
-    if isinstance(values.dtype, pl.Array):
-        return values
-    result: pl.Series = values.cast(pl.Float32)
+    values: Any = without_missing(column, column["steps"][0]["method"], series)
+    for step in column["steps"]:
+        values = apply_step(step, values)
+    result: pl.Series = values if isinstance(values.dtype, pl.Array) else values.cast(pl.Float32)
     return result
+
+
+def without_missing(column: Mapping[str, Any], method: str, series: pl.Series) -> pl.Series:
+    """A column's raw values, filled, as what the first transform takes: texts or numbers."""
+    fill = column["filling"]
+    values: pl.Series
+    if method in _OF_TEXT:
+        values = series.cast(pl.String)
+        return values if fill is None else values.fill_null(_text(fill, column["type"]))
+    values = series.cast(pl.Float64).fill_nan(None)
+    return values if fill is None else values.fill_null(float(fill))
+
+
+def apply_step(step: Mapping[str, Any], values: Any) -> Any:
+    """Apply one learnt transform to numbers, texts, vectors (a series each), or terms."""
+    method = step["method"]
+    if method == "ngrams":
+        shortest, longest = step["ngram_range"]
+        return ngrams(values, shortest, longest, step["separator"])
+    if method == "tfidf":
+        return _weigh(step, values if isinstance(values, Terms) else words(values))
+    if method == "pca":
+        vectors = values.to_numpy().reshape(len(values), values.dtype.size)
+        return _vectors(values.name, project(vectors, step["mean"], step["components"]))
+    if isinstance(values, Terms):
+        return values._replace(values=_look_up(step, values.values))
+    if method in _OF_TEXT:
+        return _look_up(step, values)
+    return _scale(step, values)
+
+
+def _weigh(step: Mapping[str, Any], terms: Terms) -> pl.Series:
+    """Terms, or their numbers, as a vector for each row."""
+    numbers = _look_up(step, terms.values) if "vocabulary" in step else terms.values
+    weights = weigh(terms, numbers.to_numpy(), step["idf"], step["vocab_size"])
+    return _vectors(terms.values.name, weights)
+
+
+def _vectors(name: str, values: npt.NDArray[np.float32]) -> pl.Series:
+    return pl.Series(name, values, dtype=pl.Array(pl.Float32, values.shape[1]))
 
 
 def _text(value: Any, kind: str) -> str:
@@ -244,7 +284,7 @@ def _scale(step: Mapping[str, Any], values: pl.Series) -> pl.Series:
         encoded = np.zeros((len(numbers), depth), dtype=np.float32)
         inside = (numbers >= 0) & (numbers < depth) & (np.floor(numbers) == numbers)
         encoded[np.flatnonzero(inside), numbers[inside].astype(np.int64)] = 1.0
-        return pl.Series(values.name, encoded, dtype=pl.Array(pl.Float32, depth))
+        return _vectors(values.name, encoded)
     raise DataError(
         f"the transform holds '{method}', which this version does not know",
         remedy="use the version of zenml-steps that the model was trained with, or a later one",

@@ -13,7 +13,6 @@ and exact for integers up to 512.
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -23,7 +22,7 @@ import polars as pl
 
 from zenml.steps._exact import Dyadic, mean, standard_deviation, sum_of, sum_of_squares
 
-__all__ = ["Counts", "Moments", "Numbers", "Sketch", "histogram", "numbers_of", "quantiles"]
+__all__ = ["Counts", "Moments", "Numbers", "Sketch", "numbers_of", "quantiles"]
 
 _DIGITS: Final = 8
 _SHIFT: Final = 52 - _DIGITS
@@ -260,25 +259,6 @@ def quantiles(pairs: Sequence[Sequence[Any]], levels: Sequence[float]) -> list[A
             position += 1
         found.append(pairs[position][0])
     return found
-
-
-def histogram(
-    pairs: Sequence[Sequence[Any]], low: float, high: float, bars: int
-) -> dict[str, list[Any]]:
-    """Counts of ``(value, count)`` in ``bars`` intervals of equal width between two bounds.
-
-    An interval holds its lower edge, and the last one its upper edge too. There is one interval
-    only if the bounds are equal.
-    """
-    width = high / bars - low / bars
-    if not width > 0.0:
-        return {"edges": [low, high], "counts": [sum(pair[1] for pair in pairs)]}
-    between = (low / bars * (bars - bar) + high / bars * bar for bar in range(1, bars))
-    edges = [low, *between, high]
-    counts = [0] * bars
-    for value, count in pairs:
-        counts[min(max(bisect_right(edges, value) - 1, 0), bars - 1)] += count
-    return {"edges": edges, "counts": counts}
 
 
 def _edge(key: int) -> float:

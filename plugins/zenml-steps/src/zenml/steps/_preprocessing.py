@@ -9,24 +9,28 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
-from zenml.core import Blob, Files, StepContext
+from zenml.core import Blob, Files, StepContext, UnitFunction
 from zenml.core.errors import ConfigurationError, DataError, Problem
-from zenml.steps._applying import apply_transform
+from zenml.steps._applying import apply_step, apply_transform, without_missing
 from zenml.steps._measures import Counts, Moments, Sketch, numbers_of, quantiles
-from zenml.steps._methods import DEFAULTS, FILLINGS, TRANSFORMS, chain_of, filling_of
+from zenml.steps._methods import DEFAULTS, FILLINGS, TRANSFORMS, chain_of, filling_of, width_of
+from zenml.steps._pca import Products, components
 from zenml.steps._plain import fetch, put
 from zenml.steps._splits import splits_for
 from zenml.steps._tables import write_parquet
+from zenml.steps._terms import Documents, Terms, words
 from zenml.steps.dataset import Dataset, read_rows
 
 if TYPE_CHECKING:
     from zenml.steps.preprocesser import StandardPreprocesser
 
-__all__ = ["analyse_shard", "preprocess", "transform_shard"]
+__all__ = ["analyse_prepared", "analyse_shard", "preprocess", "transform_shard"]
 
 #: float32 counts to 2**24 without gaps, and a vocabulary is part of every model.
 VOCABULARY_LIMIT: Final = 1_000_000
 _PART: Final = "transformed"
+#: What can be measured of raw values, before it is known what missing ones become.
+_OF_RAW: Final = ("bins", "counts", "moments")
 
 
 def preprocess(
@@ -40,30 +44,9 @@ def preprocess(
             remedy="give the training split a larger share",
         )
     columns = _columns(step, examples.schema)
-    analysed = [column for column in columns if column["needs"]]
-    names = [column["column"] for column in analysed]
-    wanted = [{key: column[key] for key in ("column", "needs")} for column in analysed]
-    # A shard without training rows has nothing to say.
-    positions = [examples.splits.index(split) for split in train]
-    shards = [
-        shard
-        for shard in examples.shards
-        if analysed and any(shard.split_rows[position] for position in positions)
-    ]
-    partials = context.map(
-        analyse_shard,
-        [
-            {"shard": examples.unit(shard, columns=names, splits=train), "columns": wanted}
-            for shard in shards
-        ],
-    )
-    measured = {column["column"]: _Measured(column["needs"]) for column in analysed}
-    for blob in partials:
-        for name, partial in fetch(blob, context.files).items():
-            measured[name].add(partial)
     transform: dict[str, Any] = {
         "version": 1,
-        "columns": [_fit(column, measured.get(column["column"])) for column in columns],
+        "columns": _learn(columns, examples, train, context),
     }
     stored = put(transform, context.files)
     raw = [column["column"] for column in columns]
@@ -129,7 +112,7 @@ def _column(name: str, role: str, kind: str, overwrite: Mapping[str, Any]) -> di
     elif role == "feature":
         filling = filling_of(default_filling)
     chain = chain_of(overwrite.get("transform", default_transform))
-    needs = {TRANSFORMS[chain[0]["method"]].needs}
+    needs = {TRANSFORMS[chain[0]["method"]].needs} & set(_OF_RAW)
     if filling is not None:
         needs.add(FILLINGS[filling["method"]].needs)
     return {
@@ -190,6 +173,57 @@ def _close(name: str, valid: Sequence[str]) -> str:
 # -- learning --------------------------------------------------------------------------------------
 
 
+def _learn(
+    columns: Sequence[Mapping[str, Any]],
+    examples: Dataset,
+    train: Sequence[str],
+    context: StepContext,
+) -> list[dict[str, Any]]:
+    """The columns of the transform.
+
+    The rows are looked at once for the fillings and for what comes first in each chain, and once
+    more for every further transform that learns from what those before it give.
+    """
+    # A shard without training rows has nothing to say.
+    positions = [examples.splits.index(split) for split in train]
+    shards = [
+        shard
+        for shard in examples.shards
+        if any(shard.split_rows[position] for position in positions)
+    ]
+
+    def measure(
+        function: UnitFunction, wanted: Sequence[Mapping[str, Any]], **common: Any
+    ) -> dict[str, _Measured]:
+        measured = {column["column"]: _Measured() for column in wanted}
+        units = [
+            {"shard": examples.unit(shard, columns=list(measured), splits=train), **common}
+            for shard in (shards if wanted else [])
+        ]
+        for blob in context.map(function, units):
+            for name, partial in fetch(blob, context.files).items():
+                measured[name].add(partial)
+        return measured
+
+    analysed = [column for column in columns if column["needs"]]
+    wanted = [{key: column[key] for key in ("column", "needs")} for column in analysed]
+    measured = measure(analyse_shard, analysed, columns=wanted)
+    fitted = [_begin(column, measured.get(column["column"])) for column in columns]
+    while True:
+        waiting = [
+            {**made, "step": step}
+            for column, made in zip(columns, fitted, strict=True)
+            if (step := _settle_freely(column, made)) is not None
+        ]
+        if not waiting:
+            return [{**made, "output_type": _type_of(made["steps"])} for made in fitted]
+        prepared = put(waiting, context.files)
+        measured = measure(analyse_prepared, waiting, columns=prepared)
+        for column in waiting:
+            name = column["column"]
+            column["steps"].append(_settle(column, column["step"], measured[name], None, 0))
+
+
 def analyse_shard(payload: Mapping[str, Any], files: Files) -> list[Any]:
     """Unit: measure the training rows of one shard; returns the blob of a partial."""
     frame = read_rows(payload["shard"], files)
@@ -198,6 +232,31 @@ def analyse_shard(payload: Mapping[str, Any], files: Files) -> list[Any]:
         for column in payload["columns"]
     }
     return put(partial, files)
+
+
+def analyse_prepared(payload: Mapping[str, Any], files: Files) -> list[Any]:
+    """Unit: measure what the transforms that are settled make of the training rows of one shard."""
+    frame = read_rows(payload["shard"], files)
+    partial = {}
+    for column in fetch(payload["columns"], files):
+        first = [*column["steps"], column["step"]][0]["method"]
+        values: Any = without_missing(column, first, frame[column["column"]])
+        for step in column["steps"]:
+            values = apply_step(step, values)
+        partial[column["column"]] = _measure_prepared(values, column["step"]["method"])
+    return put(partial, files)
+
+
+def _measure_prepared(values: Any, method: str) -> dict[str, Any]:
+    need = TRANSFORMS[method].needs
+    assert need is not None
+    if need == "documents":
+        terms = values if isinstance(values, Terms) else words(values)
+        return {"documents": Documents.of(terms, VOCABULARY_LIMIT).encode()}
+    if need == "products":
+        vectors = values.to_numpy().reshape(len(values), values.dtype.size)
+        return {"products": Products.of(vectors).encode()}
+    return _measure(values.values if isinstance(values, Terms) else values, [need])
 
 
 def _measure(series: pl.Series, needs: Sequence[str]) -> dict[str, Any]:
@@ -218,39 +277,62 @@ def _measure(series: pl.Series, needs: Sequence[str]) -> dict[str, Any]:
 class _Measured:
     """What was measured of a column, while shards are added."""
 
-    def __init__(self, needs: Sequence[str]) -> None:
-        self.needs = needs
+    def __init__(self) -> None:
         self.missing = 0
         self.moments = Moments()
         self.sketch = Sketch()
         self.counts = Counts(VOCABULARY_LIMIT)
+        self.documents = Documents(VOCABULARY_LIMIT)
+        self.products: Products | None = None
 
     def add(self, partial: Mapping[str, Any]) -> None:
-        self.missing += partial["missing"]
-        if "moments" in self.needs:
+        self.missing += partial.get("missing", 0)
+        if "moments" in partial:
             self.moments = self.moments.plus(Moments.decode(partial["moments"]))
-        if "bins" in self.needs:
+        if "bins" in partial:
             self.sketch.add(partial["bins"])
-        if "counts" in self.needs:
+        if "counts" in partial:
             self.counts.add(partial["counts"])
+        if "documents" in partial:
+            self.documents.add(partial["documents"])
+        if "products" in partial:
+            self.products = self.products or Products(len(partial["products"]["sums"]))
+            self.products.add(partial["products"])
 
 
-def _fit(column: Mapping[str, Any], measured: _Measured | None) -> dict[str, Any]:
-    """A column of the transform: everything that ``apply`` needs, as plain data."""
+def _begin(column: Mapping[str, Any], measured: _Measured | None) -> dict[str, Any]:
+    """A column of the transform, with its filling and, if raw values suffice, its first step."""
     value = _filling(column, measured)
-    first, *others = column["chain"]
-    steps = [_fit_first(column, first, measured, value)]
-    steps += [{"method": step["method"], **step["parameters"]} for step in others]
-    depths = [step["depth"] for step in steps if step["method"] == "one_hot_encode"]
+    first = column["chain"][0]
+    steps = []
+    if measured is not None and TRANSFORMS[first["method"]].needs in _OF_RAW:
+        # As if the missing values were filled already.
+        filled = measured.missing if value is not None else 0
+        steps.append(_settle(column, first, measured, value, filled))
     return {
         "column": column["column"],
         "role": column["role"],
         "type": column["type"],
         "output": column["output"],
-        "output_type": f"float32[{depths[-1]}]" if depths else "float32",
         "filling": value,
         "steps": steps,
     }
+
+
+def _settle_freely(column: Mapping[str, Any], made: dict[str, Any]) -> dict[str, Any] | None:
+    """Settle the transforms that learn nothing; the next one that does, or None."""
+    for step in column["chain"][len(made["steps"]) :]:
+        if TRANSFORMS[step["method"]].needs:
+            found: dict[str, Any] = step
+            return found
+        made["steps"].append({"method": step["method"], **step["parameters"]})
+    return None
+
+
+def _type_of(steps: Sequence[Mapping[str, Any]]) -> str:
+    """The type of a column that such steps make."""
+    width = width_of(steps[-1]["method"], steps[-1])
+    return "float32" if width is None else f"float32[{width}]"
 
 
 def _filling(column: Mapping[str, Any], measured: _Measured | None) -> Any:
@@ -267,33 +349,41 @@ def _filling(column: Mapping[str, Any], measured: _Measured | None) -> Any:
     return 0 if value is None else value
 
 
-def _fit_first(
-    column: Mapping[str, Any], step: Mapping[str, Any], measured: _Measured | None, fill: Any
+def _settle(
+    column: Mapping[str, Any], step: Mapping[str, Any], measured: _Measured, fill: Any, filled: int
 ) -> dict[str, Any]:
-    """Settle a transform with what was measured, as if the missing values were filled already."""
+    """Everything that ``apply`` needs of a transform, as plain data.
+
+    Args:
+        column: The column, with the steps before this one.
+        step: The transform.
+        measured: What was measured of the values that it is given.
+        fill: What missing values become; they were not measured.
+        filled: How many of these there are.
+    """
     method, parameters = step["method"], step["parameters"]
     fitted: dict[str, Any] = {"method": method}
-    if measured is None:
-        return {**fitted, **parameters}
-    filled = measured.missing if fill is not None else 0
     if method == "compute_and_apply_vocabulary":
         return {**fitted, "vocabulary": _vocabulary(column, measured, fill, filled)}
+    if method == "tfidf":
+        return {**fitted, **parameters, **_weights(column, measured.documents, **parameters)}
+    if method == "pca":
+        assert measured.products is not None
+        return {**fitted, **parameters, **_directions(measured.products, **parameters)}
     if method == "bucketize":
         measured.sketch.add_value(_number(fill), filled)
         return {**fitted, "boundaries": _boundaries(measured.sketch, parameters["num_buckets"])}
-    if method in ("scale_to_z_score", "scale_to_0_1", "scale_by_min_max"):
-        moments = measured.moments.plus_value(_number(fill), filled)
-        low = 0.0 if moments.minimum is None else float(moments.minimum)
-        high = 0.0 if moments.maximum is None else float(moments.maximum)
-        if method == "scale_to_z_score":
-            mean, deviation = moments.mean() or 0.0, moments.deviation() or 0.0
-            learnt = {"mean": mean, "deviation": deviation}
-            return {**fitted, **learnt, **_affine(mean, 1.0, deviation, 0.0)}
-        bottom, top = parameters.get("min", 0.0), parameters.get("max", 1.0)
-        learnt = {"low": low, "high": high}
-        # A constant column has no scale; it comes out at the lower end.
-        return {**fitted, **learnt, **_affine(low, float(top - bottom), high - low, float(bottom))}
-    return {**fitted, **parameters}
+    moments = measured.moments.plus_value(_number(fill), filled)
+    low = 0.0 if moments.minimum is None else float(moments.minimum)
+    high = 0.0 if moments.maximum is None else float(moments.maximum)
+    if method == "scale_to_z_score":
+        mean, deviation = moments.mean() or 0.0, moments.deviation() or 0.0
+        learnt = {"mean": mean, "deviation": deviation}
+        return {**fitted, **learnt, **_affine(mean, 1.0, deviation, 0.0)}
+    bottom, top = parameters.get("min", 0.0), parameters.get("max", 1.0)
+    learnt = {"low": low, "high": high}
+    # A constant column has no scale; it comes out at the lower end.
+    return {**fitted, **learnt, **_affine(low, float(top - bottom), high - low, float(bottom))}
 
 
 def _affine(shift: float, over: float, under: float, offset: float) -> dict[str, float]:
@@ -313,14 +403,39 @@ def _vocabulary(
         text = fill if isinstance(fill, str) else str(fill).lower()
         measured.counts.add([[text, filled]])
     if measured.counts.values is None:
-        raise DataError(
-            f"'{column['column']}' has more than {VOCABULARY_LIMIT:,} different values, too many "
-            "for a vocabulary",
-            where="compute_and_apply_vocabulary",
-            remedy=f"overwrite={{'{column['column']}': {{'transform': {{'method': 'hash_strings', "
-            "'parameters': {'hash_buckets': 100000}}}}, or leave the column out",
-        )
+        raise _too_many(column, "compute_and_apply_vocabulary", "values")
     return [value for value, _ in measured.counts.by_frequency()]
+
+
+def _too_many(column: Mapping[str, Any], method: str, what: str) -> DataError:
+    return DataError(
+        f"'{column['column']}' has more than {VOCABULARY_LIMIT:,} different {what}, too many "
+        "for a vocabulary",
+        where=method,
+        remedy=f"overwrite={{'{column['column']}': {{'transform': {{'method': 'hash_strings', "
+        "'parameters': {'hash_buckets': 100000}}}}, or leave the column out"
+        if what == "values"
+        else "put ngrams and hash_strings before it, with as many buckets as its vocab_size",
+    )
+
+
+def _weights(
+    column: Mapping[str, Any], documents: Documents, vocab_size: int
+) -> dict[str, list[Any]]:
+    """The terms that have a place in the vector, and their inverse document frequencies."""
+    if documents.terms is None:
+        raise _too_many(column, "tfidf", "terms")
+    if column["steps"] and column["steps"][-1]["method"] != "ngrams":
+        # They are numbers already, and these are places.
+        return {"idf": documents.inverse_frequencies(range(vocab_size))}
+    vocabulary = documents.most_frequent(vocab_size)
+    return {"vocabulary": vocabulary, "idf": documents.inverse_frequencies(vocabulary)}
+
+
+def _directions(products: Products, output_dim: int, dtype: str) -> dict[str, list[Any]]:
+    mean = products.mean()
+    found = components(products.covariance(), output_dim)
+    return {"mean": mean.astype(dtype).tolist(), "components": found.astype(dtype).tolist()}
 
 
 def _boundaries(sketch: Sketch, buckets: int) -> list[float]:

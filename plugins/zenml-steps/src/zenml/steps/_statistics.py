@@ -1,8 +1,9 @@
 """Statistics and schema of a dataset, measured shard by shard while it is written.
 
-Counts, extremes, means and standard deviations are exact (rounded once). Quantiles and histograms
-are exact for columns of at most ``DISTINCT_LIMIT`` distinct values; beyond that they come from the
-fixed bins of ``_measures.Sketch``, whose relative error is below 0.4 %.
+Counts, extremes, means, standard deviations and histograms are exact (rounded once). Distinct and
+frequent values and quantiles are exact for columns of at most ``DISTINCT_LIMIT`` distinct values;
+beyond that the first two are estimates of ``_sketches``, and quantiles come from the fixed bins of
+``_measures.Sketch``, whose relative error is below 0.4 %.
 """
 
 from __future__ import annotations
@@ -13,15 +14,19 @@ from typing import Any, Final
 import polars as pl
 
 from zenml.core import Blob, Files
-from zenml.steps._measures import Counts, Moments, Sketch, histogram, numbers_of, quantiles
+from zenml.steps._bars import Bars
+from zenml.steps._measures import Counts, Moments, Sketch, numbers_of, quantiles
 from zenml.steps._plain import decode, encode
+from zenml.steps._sketches import DISTINCT_ERROR, Distinct, Frequent, finite_values
+from zenml.steps._tables import DTYPES
 
-__all__ = ["measure", "merge", "schema_of"]
+__all__ = ["DOMAIN_LIMIT", "measure", "merge", "schema_of"]
 
 #: Up to so many distinct values of a column are counted exactly.
 DISTINCT_LIMIT: Final = 10_000
 TOP: Final = 20
-BARS: Final = 20
+#: Of a column of text with at most so many distinct values, all of them are listed.
+DOMAIN_LIMIT: Final = 100
 LEVELS: Final = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 
 
@@ -32,20 +37,19 @@ def measure(frame: pl.DataFrame, files: Files) -> Blob:
 
 
 def _measure(series: pl.Series) -> dict[str, Any]:
-    counts = Counts.of(series, DISTINCT_LIMIT).encode()
+    partial: dict[str, Any] = {"nulls": series.null_count()}
+    if series.dtype not in DTYPES.values():
+        return partial  # a vector, of which there is nothing more to say
+    partial["counts"] = counts = Counts.of(series, DISTINCT_LIMIT).encode()
+    if counts is None:
+        values = finite_values(series)
+        partial["distinct"] = Distinct.of(values).encode()
+        partial["frequent"] = Frequent.of(values).encode()
     if series.dtype == pl.String:
         lengths = numbers_of(series.str.len_chars().cast(pl.Int64))
-        return {
-            "nulls": series.null_count(),
-            "counts": counts,
-            "lengths": Moments.of(lengths.finite).encode(),
-        }
+        return {**partial, "lengths": Moments.of(lengths.finite).encode()}
     numbers = numbers_of(series)
-    partial = {
-        "nulls": numbers.nulls,
-        "counts": counts,
-        "moments": Moments.of(numbers.finite).encode(),
-    }
+    partial["moments"] = Moments.of(numbers.finite).encode()
     if series.dtype != pl.Boolean:
         partial["nans"] = numbers.nans
         partial["infinite"] = numbers.infinite
@@ -57,45 +61,58 @@ def _measure(series: pl.Series) -> dict[str, Any]:
 class _Column:
     """One column's measures, while shards are added."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
         self.plain = dict.fromkeys(("nulls", "nans", "infinite"), 0)
         self.counts = Counts(DISTINCT_LIMIT)
         self.moments = Moments()
         self.sketch = Sketch()
+        self.distinct = Distinct()
+        self.frequent = Frequent()
 
     def add(self, partial: Mapping[str, Any]) -> None:
         for name in self.plain:
             self.plain[name] += partial.get(name, 0)
+        if self.kind not in DTYPES:
+            return
         self._add_values(partial)
         self.moments = self.moments.plus(
             Moments.decode(partial.get("moments") or partial["lengths"])
         )
 
     def _add_values(self, partial: Mapping[str, Any]) -> None:
-        """Keep counts while there are few values, and bins from then on."""
+        """Keep counts while there are few values, and sketches from then on."""
         known, counts = self.counts.values, partial["counts"]
         self.counts.add(counts)
-        if self.counts.values is not None or "lengths" in partial:
+        if self.counts.values is not None:
             return
-        if known is not None:
-            self.sketch.add_counts(known.items())
+        if known is not None:  # with what was added now, if that was counted
+            self._add_counts(list(known.items()))
         if counts is None:
-            self.sketch.add(partial["bins"])
+            self.distinct.add(partial["distinct"])
+            self.frequent.add(*partial["frequent"])
+            self.sketch.add(partial.get("bins", ()))
         elif known is None:
+            self._add_counts(counts)
+
+    def _add_counts(self, counts: Sequence[Sequence[Any]]) -> None:
+        self.distinct.add_values((value for value, _ in counts), DTYPES[self.kind])
+        self.frequent.add(counts)
+        if self.kind != "string":
             self.sketch.add_counts(counts)
 
-    def finish(self, name: str, kind: str, rows: int) -> dict[str, Any]:
-        values = self.counts.values
+    def finish(self, name: str, rows: int) -> dict[str, Any]:
         result: dict[str, Any] = {
             "name": name,
-            "type": kind,
+            "type": self.kind,
             "count": rows - self.plain["nulls"],
             "nulls": self.plain["nulls"],
-            "distinct": None if values is None else len(values),
-            "top": None if values is None else self.counts.by_frequency()[:TOP],
         }
+        if self.kind not in DTYPES:
+            return result
+        result |= self._finish_values()
         moments = self.moments
-        if kind == "string":
+        if self.kind == "string":
             result["length"] = {
                 "min": moments.minimum,
                 "max": moments.maximum,
@@ -103,8 +120,9 @@ class _Column:
             }
             return result
         result["mean"] = moments.mean()
-        if kind == "boolean":
+        if self.kind == "boolean":
             return result
+        values = self.counts.values
         result |= {
             "nans": self.plain["nans"],
             "infinite": self.plain["infinite"],
@@ -122,8 +140,21 @@ class _Column:
                 [level, min(max(value, low), high)]
                 for level, value in zip(LEVELS, [low, *found[1:-1], high], strict=True)
             ]
-            result["histogram"] = histogram(pairs, float(low), float(high), BARS)
+            result["histogram"] = Bars.of(pairs, low, high, exact=values is not None).encode()
         return result
+
+    def _finish_values(self) -> dict[str, Any]:
+        values = self.counts.values
+        if values is None:
+            return {
+                "distinct": self.distinct.estimate(),
+                "distinct_error": DISTINCT_ERROR,
+                "top": self.frequent.by_frequency()[:TOP],
+                "top_error": self.frequent.error,
+            }
+        listed = self.kind == "string" and len(values) <= DOMAIN_LIMIT
+        top = self.counts.by_frequency()
+        return {"distinct": len(values), "top": top if listed else top[:TOP]}
 
 
 def merge(partials: Iterable[Blob], schema: Mapping[str, str], files: Files) -> dict[str, Any]:
@@ -136,10 +167,12 @@ def merge(partials: Iterable[Blob], schema: Mapping[str, str], files: Files) -> 
 
     Returns:
         ``{"rows": …, "columns": [{"name", "type", "count", "nulls", "distinct", "top", …}]}``.
-        ``distinct`` and ``top`` are None beyond ``DISTINCT_LIMIT`` distinct values.
+        Beyond ``DISTINCT_LIMIT`` distinct values, ``distinct`` and ``top`` are estimates:
+        ``distinct_error`` is the relative standard error of the one, and ``top_error`` says by how
+        much counts of the other may be too small.
     """
     rows = 0
-    columns = [_Column() for _ in schema]
+    columns = [_Column(kind) for kind in schema.values()]
     for blob in partials:
         partial = decode(files.fetch(blob).read_bytes())
         rows += partial["rows"]
@@ -148,8 +181,7 @@ def merge(partials: Iterable[Blob], schema: Mapping[str, str], files: Files) -> 
     return {
         "rows": rows,
         "columns": [
-            column.finish(name, kind, rows)
-            for column, (name, kind) in zip(columns, schema.items(), strict=True)
+            column.finish(name, rows) for column, name in zip(columns, schema, strict=True)
         ],
     }
 

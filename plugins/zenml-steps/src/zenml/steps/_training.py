@@ -50,7 +50,7 @@ class TrainingData:
         if labels[0]["output_type"] != "float32":
             raise DataError(
                 f"the label '{labels[0]['column']}' is encoded as a vector",
-                remedy="give it another transform than one_hot_encode",
+                remedy="give it a transform that makes one number of it",
             )
         label: Mapping[str, Any] = labels[0]
         return label

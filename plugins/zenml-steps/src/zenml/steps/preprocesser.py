@@ -35,7 +35,8 @@ class StandardPreprocesser(Step):
     columns stay, by reference. NaN counts as missing. A label that is missing stays missing, unless
     ``overwrite`` gives it a filling: trainers and evaluators leave such rows out.
 
-    What is learnt (means, extremes, vocabularies) is learnt from the training splits only.
+    What is learnt (means, extremes, vocabularies) is learnt from the training splits only. The
+    training rows are read once, and once more for each further transform of a chain that learns.
 
     ``overwrite`` maps columns to ``{"filling": …, "transform": …}``; each is a name, or
     ``{"method": name, "parameters": {…}}``, and ``transform`` may be a list, applied in turn::
@@ -52,9 +53,15 @@ class StandardPreprocesser(Step):
 
     Transforms: ``bucketize(num_buckets)`` by quantiles, ``compute_and_apply_vocabulary`` (position
     by descending frequency, -1 for values not seen in training), ``hash_strings(hash_buckets)``,
-    ``no_transform``, ``one_hot_encode(depth)``, ``scale_by_min_max(min=0, max=1)``,
-    ``scale_to_0_1``, ``scale_to_z_score``. Fillings: ``min``, ``max``, ``mean``,
+    ``ngrams(ngram_range, separator=" ")``, ``no_transform``, ``one_hot_encode(depth)``,
+    ``pca(output_dim, dtype="float32")``, ``scale_by_min_max(min=0, max=1)``, ``scale_to_0_1``,
+    ``scale_to_z_score``, ``tfidf(vocab_size)``. Fillings: ``min``, ``max``, ``mean``,
     ``custom(custom_value)``. A column without any value is filled with 0.
+
+    In a chain, each transform takes what the one before it gives: a number, a text, the terms of a
+    text, or a vector. ``ngrams`` gives terms, which ``compute_and_apply_vocabulary`` and
+    ``hash_strings`` may number, and ``tfidf`` makes a vector of; ``one_hot_encode`` and ``pca``
+    give vectors too.
 
     Parameters:
         features: Columns to learn from; all columns that are no labels by default.
