@@ -3,6 +3,7 @@
 import hashlib
 
 from campaign_kit.journal import note
+
 from zenml.core import Artifact, Blob
 from zenml.local import OrchestratorSubprocessBackend, TrainingSubprocessBackend
 from zenml.pipelines import Pipeline, StepContext, step

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections import Counter
-from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytest
 
+_ENDS = pytest.StashKey[Counter[tuple[str, str]]]()
+
+
+class Campaign(NamedTuple):
+    """What is asked for.
+
+    Attributes:
+        runs: How many.
+        seed: What their seeds are drawn from.
+        replay: Seeds of runs to play instead.
+        workers: How many runs are played at once.
+    """
+
+    runs: int
+    seed: int
+    replay: list[int]
+    workers: int
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("campaign", "runs that are hurt")
-    group.addoption("--campaign", type=int, default=40, metavar="RUNS", help="how many runs")
+    group = parser.getgroup("campaign", "runs that are hurt (tests/campaign)")
+    group.addoption("--campaign", type=int, metavar="RUNS", help="how many, by default 40")
     group.addoption("--campaign-seed", type=int, metavar="N", help="draw the runs of that campaign")
     group.addoption(
         "--campaign-replay",
@@ -25,24 +44,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--campaign-seed") is None:
-        config.option.campaign_seed = secrets.randbelow(10**6)
+@pytest.fixture(scope="session")
+def campaign(request: pytest.FixtureRequest) -> Campaign:
+    """What is asked for; where nothing could be asked, because all tests are run, the defaults."""
 
+    def option(name: str) -> int | None:
+        given: int | None = request.config.getoption(name, None)
+        return given
 
-def pytest_report_header(config: pytest.Config) -> str:
-    return f"campaign: --campaign-seed {config.getoption('--campaign-seed')}"
+    seed = option("campaign_seed")
+    return Campaign(
+        runs=option("campaign") or 40,
+        seed=secrets.randbelow(10**6) if seed is None else seed,
+        replay=request.config.getoption("campaign_replay", None) or [],
+        # Much of a run is waiting: for a process to start, for what is lost to be missed.
+        workers=option("campaign_workers") or 2 * (os.cpu_count() or 1),
+    )
 
 
 @pytest.fixture(scope="session")
-def ends(request: pytest.FixtureRequest) -> Iterator[Counter[tuple[str, str]]]:
-    """How many runs came to which end, by fault; told when all is over."""
+def ends(request: pytest.FixtureRequest) -> Counter[tuple[str, str]]:
+    """How many runs came to which end, by fault; a table of it is printed when all is over."""
     counts: Counter[tuple[str, str]] = Counter()
     request.config.stash[_ENDS] = counts
     return counts
-
-
-_ENDS = pytest.StashKey[Counter[tuple[str, str]]]()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -50,12 +75,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not counts:
         return
     ends = sorted({end for _, end in counts})
-    width = max(len(label) for label, _ in counts)
+    labels = sorted({label for label, _ in counts})
+    width = max(map(len, labels))
     terminalreporter.section("campaign")
     terminalreporter.write_line(" | ".join(["fault".ljust(width), *ends]))
-    for label in sorted({label for label, _ in counts}):
+    for label in labels:
         cells = [str(counts[label, end] or "").rjust(len(end)) for end in ends]
         terminalreporter.write_line(" | ".join([label.ljust(width), *cells]))
-    totals = [str(sum(counts[key] for key in counts if key[1] == end)) for end in ends]
-    cells = [total.rjust(len(end)) for total, end in zip(totals, ends, strict=True)]
+    totals = [sum(counts[label, end] for label in labels) for end in ends]
+    cells = [str(total).rjust(len(end)) for total, end in zip(totals, ends, strict=True)]
     terminalreporter.write_line(" | ".join(["all".ljust(width), *cells]))

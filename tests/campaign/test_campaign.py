@@ -2,10 +2,10 @@
 
 Processes are killed, ended, stopped and interrupted; writings to the store are torn, refused or
 take long; disks are full, clocks jump. Then a user does what users do: waits for the run from
-another process if its client is gone, sweeps up, runs it again. ``campaign_kit/faults.py`` says what
-a run may come to after which fault; ``campaign_kit/play.py`` says what has to hold besides.
+another process if its client is gone, sweeps up, runs it again. ``campaign_kit/faults.py`` says
+what a run may come to after which fault; ``campaign_kit/play.py`` what has to hold besides.
 
-Every run is drawn from a seed of its own, which is printed::
+Every run is drawn from a seed of its own, which is printed; so is the seed of all of them::
 
     pytest tests/campaign --campaign 1000
     pytest tests/campaign --campaign-seed N        the runs of that campaign again
@@ -15,7 +15,6 @@ Every run is drawn from a seed of its own, which is printed::
 from __future__ import annotations
 
 import json
-import os
 import queue
 import random
 import shutil
@@ -94,18 +93,18 @@ class Worker:
 
 @pytest.fixture
 def played(
-    python: Path, tmp_path: Path, request: pytest.FixtureRequest
+    python: Path, tmp_path: Path, campaign: Any, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Iterator[dict[str, Any]]]:
     """The runs, as they come to their ends; several are played at once."""
-    option = request.config.getoption
+    chance = random.Random(campaign.seed)  # noqa: S311 - to be repeated, not to be guessed
+    wanted = campaign.replay or chance.sample(range(1, 10**9), campaign.runs)
+    with capsys.disabled():
+        print(f"\n{len(wanted)} runs, --campaign-seed {campaign.seed}", flush=True)
+    count = min(campaign.workers, len(wanted))
     seeds: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-    for seed in drawn(option("--campaign-seed"), option("--campaign"), option("--campaign-replay")):
+    for seed in [*wanted, *([None] * count)]:
         seeds.put(seed)
     ended: queue.SimpleQueue[dict[str, Any] | BaseException | None] = queue.SimpleQueue()
-    # Much of a run is waiting: for a process to start, for what is lost to be missed.
-    count = min(option("--campaign-workers") or 2 * (os.cpu_count() or 1), seeds.qsize())
-    for _ in range(count):
-        seeds.put(None)
 
     def serve(number: int) -> None:
         try:
@@ -142,12 +141,6 @@ def played(
         seeds.put(None)
     for thread in threads:
         thread.join()
-
-
-def drawn(campaign: int, runs: int, replay: list[int] | None) -> list[int]:
-    """The seeds of the runs."""
-    chance = random.Random(campaign)  # noqa: S311 - to be repeated, not to be guessed
-    return replay or chance.sample(range(1, 10**9), runs)
 
 
 def test_every_run_ends_right_and_leaves_nothing_wrong_or_running(

@@ -39,14 +39,16 @@ class Base(OrchestratorConformance):
     @pytest.fixture(scope="class")
     @classmethod
     def work_folder(cls, tmp_path_factory):
-        return tmp_path_factory.mktemp("jobs")
+        folder = tmp_path_factory.mktemp("jobs")
+        yield folder
+        _end_processes(str(folder))
 
     @pytest.fixture(scope="class")
     @classmethod
     def store_url(cls, tmp_path_factory):
         url = (tmp_path_factory.mktemp("store") / "artifacts").as_uri()
         yield url
-        _end_runners(url)
+        _end_processes(url)
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -98,13 +100,12 @@ class Base(OrchestratorConformance):
         return cls.make(python="python3", work_folder="/srv/jobs"), path
 
 
-def _end_runners(url: str) -> None:
-    """End what works for a store of ours: a broken backend leaves jobs behind."""
+def _end_processes(place: str) -> None:
+    """End what works for a store or a folder of ours: a broken backend leaves jobs behind."""
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):
-                words = (entry / "cmdline").read_bytes().decode().split("\0")
-                if "zenml.core.runner" in words and url in words:
+                if place.encode() in (entry / "cmdline").read_bytes():
                     os.kill(int(entry.name), signal.SIGKILL)
 
 
@@ -530,12 +531,12 @@ TABLE = [
     Proof("test_a_job_is_cancelled_by_another_process", CancelsItsOwn, "'end' did not end"),
     Proof("test_cancelling_what_has_ended_is_no_error", CancelsOnce, "there is no such job"),
     Proof("test_a_name_that_is_submitted_twice_is_one_job", StartsAnother, "assert Handle("),
-    Proof("test_a_name_that_two_submit_at_once_is_one_job", RemembersInMemory, "began 2 times"),
+    Proof("test_a_name_that_two_submit_at_once_is_one_job", RemembersInMemory, "different handles"),
     Proof("test_a_handle_finds_the_job_from_another_process", FindsItsOwn, "gone"),
     Proof("test_a_handle_is_plain_and_small", CarriesAllAlong, "10000"),
     Proof("test_a_job_that_nobody_knows_is_gone", NeedsTheLog, "No such file"),
     Proof("test_a_detached_run_outlives_its_client", DiesWithItsClient, "in another process"),
-    Proof("test_states_only_go_forward", ForgetsAnEnd, "'running'"),
+    Proof("test_states_only_go_forward", ForgetsAnEnd, "'failed', 'running'"),
     Proof("test_what_the_work_prints_is_in_the_store", SpeaksAscii, "USER_ERROR"),
     Proof("test_the_service_has_a_log", HasNoLog, "[]"),
     Proof("test_a_log_is_read_on_from_where_another_stopped", RepeatsItself, "again and again"),

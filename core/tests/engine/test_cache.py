@@ -222,6 +222,24 @@ class TestDamage:
         assert mended.load("length") == 50_000
         assert mended.load("big") == list(range(50_000))
 
+    @pytest.mark.parametrize("kind", ["data", "artifacts"])
+    def test_what_a_step_of_the_same_pipeline_made_is_made_again_by_the_next_run(
+        self, new_pipeline: Any, store: ArtifactStore, kind: str
+    ) -> None:
+        first = new_pipeline()
+        first.add_step(big())
+        first.run()
+        [damaged] = [found.key for found in store.list(f"{kind}/")]
+        store.write(damaged, store.read(damaged)[:50])
+
+        with pytest.raises(IntegrityError):
+            self.pipeline(new_pipeline).run()
+        run = self.pipeline(new_pipeline).run()
+
+        assert run.load("length") == 50_000
+        assert run.load("big") == list(range(50_000))
+        assert ran == ["big", "big", "length"]
+
     @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b'{"outputs": 1}', b"null"])
     def test_a_commit_that_cannot_be_read_is_made_again(
         self, new_pipeline: Any, store: ArtifactStore, content: bytes

@@ -16,11 +16,18 @@ from zenml.core._canonical import canonical
 from zenml.core.errors import (
     BackendError,
     ConfigurationError,
+    IntegrityError,
     Problem,
     RunCancelledError,
     StoreUnavailableError,
 )
-from zenml.core.jobs import JobFailedError, JobRun, cancel_requested, request_cancel
+from zenml.core.jobs import (
+    JobFailedError,
+    JobRun,
+    cancel_requested,
+    read_request,
+    request_cancel,
+)
 from zenml.core.jobs._task import read_outcome
 from zenml.core.testing import wait_until
 
@@ -232,6 +239,7 @@ class TestAServiceThatFailsForAWhile:
             client(retries={"INFRA": 0}).wait()
         assert len(service.jobs) == 1
         assert not service.running
+        assert service.count("cleanup") == 1
 
 
 class TestCtrlC:
@@ -340,3 +348,45 @@ class TestCancelling:
             job.wait()
         pauses = [after - before for before, after in itertools.pairwise(looks)]
         assert min(pauses) > 0.05
+
+
+class TestDamagedRecords:
+    """An object of which half has become visible."""
+
+    def test_a_handle_is_stored_again_by_the_submission_that_gives_the_same_job(
+        self, client: Client, service: Any, store: ArtifactStore
+    ) -> None:
+        handle = client().start()
+        key = f"{client().folder}/1/handle.json"
+        store.write(key, store.read(key)[:9])
+        service.troubles["poll"] = [lambda: service.end(handle.job, "succeeded")]
+
+        client().wait()
+
+        assert len(service.jobs) == 1
+        assert client().handle(1) == handle
+        assert service.count("cleanup") == 1
+
+    def test_an_outcome_counts_as_none_and_is_replaced(
+        self, client: Client, service: Any, store: ArtifactStore
+    ) -> None:
+        handle = client().start()
+        service.end(handle.job, "succeeded")
+        key = f"{client().folder}/1/outcome.json"
+        store.write(key, store.read(key)[:9])
+        service.phases[handle.job] = "gone"
+        service.fates = ["succeeded"]
+
+        client().wait()
+
+        assert cause(client()) == "LOST"
+        assert attempts(client()) == 2
+
+    def test_a_request_is_a_typed_error(
+        self, client: Client, service: Any, store: ArtifactStore
+    ) -> None:
+        client().start()
+        store.write(f"{client().folder}/request.json", b'{"kind":')
+
+        with pytest.raises(IntegrityError, match="run the pipeline again"):
+            read_request(store, client().folder)

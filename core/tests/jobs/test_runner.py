@@ -9,11 +9,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from zenml.core._canonical import canonical, sha256
 from zenml.core.jobs._log import Redactor
-from zenml.core.jobs._task import EXIT_CODES, PROTOCOL, read_outcome
+from zenml.core.jobs._task import EXIT_CODES, PROTOCOL, Task, read_outcome
+from zenml.core.runner._child import UNTOLD, main
 from zenml.core.stores import LocalArtifactStore
 from zenml.core.testing import wait_until
 
@@ -70,6 +72,38 @@ def test_a_plan_that_is_not_there_is_an_outcome_and_not_a_crash(store):
     assert outcome is not None
     assert outcome.failure is not None
     assert (outcome.failure.cause, done.returncode) == ("INFRA", EXIT_CODES["INFRA"])
+
+
+def failure(store: LocalArtifactStore) -> Any:
+    outcome = read_outcome(store, FOLDER)
+    assert outcome is not None
+    return outcome.failure
+
+
+def test_a_plan_that_is_damaged_is_nobodys_code(store):
+    store.write(f"plans/{'0' * 64}.json", b'{"pipeline":')
+    assert start(store, task()).returncode == EXIT_CODES["INFRA"]
+    assert failure(store).type == "IntegrityError"
+
+
+def test_code_that_is_damaged_goes_so_that_it_is_sent_again(store):
+    store.write(f"code/{'0' * 64}.tar.gz", b"half of it")
+    assert start(store, task(code="0" * 64)).returncode == EXIT_CODES["INFRA"]
+    assert failure(store).type == "IntegrityError"
+    assert list(store.list("code/")) == []
+
+
+def test_work_that_cannot_say_how_it_ended_is_no_error_of_the_user(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = main(store.url, msgspec.convert(task(), Task), 1, "missing/report", str(tmp_path))
+    assert said == UNTOLD
+    # What the work's process does before anything else.
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import os, sys\nif '--child' in sys.orig_argv:\n    os._exit({UNTOLD})\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert start(store, task()).returncode == EXIT_CODES["INFRA"]
+    assert failure(store).cause == "INFRA"
 
 
 def test_an_attempt_that_is_started_twice_has_one_outcome(store):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
 from acme_zenml_dask import ProcessingDaskBackend
+
 from zenml.core.testing import ProcessingConformance
 
 

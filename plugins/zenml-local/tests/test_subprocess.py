@@ -231,6 +231,42 @@ class TestFolders:
         assert str(machine.jobs / "zenml-a-1") in str(caught.value)
         assert "give work_folder=" in str(caught.value)
 
+    @pytest.mark.parametrize("name", ["spec", "handle"])
+    def test_of_a_job_that_cannot_be_started_in_it_nothing_is_left(
+        self, machine: Machine, name: str
+    ) -> None:
+        folder = machine.jobs / "zenml-a-1"
+        (folder / name).mkdir(parents=True)  # where a file has to be put
+
+        with pytest.raises(BackendError, match="cannot be started in its folder"):
+            machine.backend().submit(job())
+
+        assert list(machine.jobs.iterdir()) == []
+
+    def test_how_a_job_ended_is_known_though_it_has_filled_the_disk(self, machine: Machine) -> None:
+        machine.jobs.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(machine.jobs)]
+        if subprocess.run(mount, capture_output=True, check=False).returncode:
+            pytest.skip("mounting is not permitted here")
+        try:
+            fill = "try:\n    open('all', 'wb').write(bytes(1 << 20))\nexcept OSError: os._exit(3)"
+            backend = machine.backend(fill)
+            handle = machine.submit(backend)
+            wait_until(lambda: "exit code 3" in backend.poll(handle).message)
+        finally:
+            subprocess.run(["umount", "--lazy", str(machine.jobs)], check=True)
+
+    def test_a_process_that_never_comes_to_its_end_goes_with_it(self, machine: Machine) -> None:
+        backend = machine.backend()
+        handle = machine.submit(backend)
+        wait_until(machine.beginnings)
+        os.kill(handle.data["pid"], signal.SIGSTOP)
+
+        backend.cleanup(handle)
+
+        wait_until(lambda: not Path(f"/proc/{handle.data['pid']}").exists())
+        assert list(machine.jobs.iterdir()) == []
+
 
 class TestSubmitting:
     def test_one_name_twice_is_one_job(self, machine: Machine) -> None:
@@ -330,7 +366,7 @@ class TestEnds:
         backend = machine.backend(code)
         handle = machine.submit(backend)
 
-        wait_until((machine.jobs / "zenml-a-1" / "code").exists)
+        wait_until(lambda: (machine.jobs / "zenml-a-1" / "code").read_text() != "null")
 
         state = backend.poll(handle)
         assert (state.phase, state.cause, state.message) == (phase, cause, message)
@@ -365,6 +401,7 @@ class TestEnds:
         until(backend, handle, "running")
         folder = machine.jobs / "zenml-a-1"
         # What a client that had ended before would not have written.
+        (folder / "code").unlink()
         (folder / "code").mkdir()
         os.killpg(handle.data["pid"], signal.SIGKILL)
 

@@ -68,6 +68,17 @@ def incomplete(store: ArtifactStore, reference: Commits) -> Iterator[str]:
                     yield f"{blob.key} is missing or damaged"
 
 
+def damaged_results(store: ArtifactStore) -> Iterator[str]:
+    """Digests of finished steps' artifacts of which something is not what its name says."""
+    bad = set(damaged(store))
+    for outputs in commits(store).values():
+        for digest in outputs.values():
+            key = f"artifacts/{digest}.json"
+            files = [] if key in bad else Artifact.decode(store.read(key), digest).files.values()
+            if key in bad or any(blob.key in bad for blob in files):
+                yield digest
+
+
 def attempts(store: ArtifactStore, run: str) -> dict[str, dict[int, JobOutcome | None]]:
     """Job to the outcomes of its attempts; None of one that has none, or none that can be read."""
     found: dict[str, dict[int, JobOutcome | None]] = {}

@@ -7,7 +7,7 @@ machine's clock.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import faulthandler
 import json
 import os
@@ -31,16 +31,16 @@ def _ahead() -> float:
         return 0.0
 
 
-class _DateTime(datetime.datetime):
+class _DateTime(dt.datetime):
     @classmethod
-    def now(cls, tz: datetime.tzinfo | None = None) -> _DateTime:
-        return super().now(tz) + datetime.timedelta(seconds=_ahead())
+    def now(cls, tz: dt.tzinfo | None = None) -> _DateTime:
+        return super().now(tz) + dt.timedelta(seconds=_ahead())
 
 
 def install() -> None:
     """Have the clock of this process be one that can jump."""
     time.time = lambda: _time() + _ahead()
-    datetime.datetime = _DateTime  # type: ignore[misc]
+    dt.datetime = _DateTime  # type: ignore[misc]
     # A run that hangs is asked where.
     faulthandler.register(signal.SIGUSR1, all_threads=True)
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 __all__ = ["KINDS", "Allowed", "allowed", "draw"]
 
 #: Events of an undisturbed run, about: a moment beyond its end never comes.
-EVENTS = 110
+EVENTS = 78
 
 #: Kind to how often it is drawn, in parts of the sum.
 KINDS = {
@@ -53,6 +53,9 @@ OBJECTS = {
     "artifact": r"^artifacts/",
     "bytes": r"^data/",
 }
+
+#: What is read by every attempt of a run, and made again only by the run after it.
+LASTING = ("plan", "code", "commit", "artifact", "bytes")
 
 #: What processes a signal can be meant for.
 ROLES = ("child", "supervisor", "trainer child", "trainer supervisor", "client", "job", "machine")
@@ -102,7 +105,9 @@ def draw(seed: int) -> dict[str, Any]:
         fault |= moment | {"who": "client", "times": chance.choice((1, 2))}
         fault["label"] = f"interrupt {'twice' if fault['times'] == 2 else 'once'}"
     elif kind == "stop":
-        fault |= moment | {"who": "supervisor", "late": 0.3}
+        # Alone, it is silent, and its child goes on and may finish.
+        fault |= moment | {"who": chance.choice(("supervisor", "plan job")), "late": 0.3}
+        fault["label"] = f"stop {fault['who']}"
     elif kind == "launch":
         number = chance.choice((signal.SIGKILL, signal.SIGTERM))
         who = chance.choice(("launcher", "launcher", "client"))
@@ -111,7 +116,7 @@ def draw(seed: int) -> dict[str, Any]:
     elif kind in ("torn", "refused", "unsure"):
         what = chance.choice(list(OBJECTS))
         fault |= {"who": "everyone", "what": what, "match": OBJECTS[what]}
-        fault["match_number"] = chance.choice((0, 0, 0, 1, 2))
+        fault["match_number"] = chance.choice((0, 0, 0, 1, 2, 3))
         fault["label"] = f"{kind} {what}"
     elif kind in ("outage", "slow"):
         fault |= moment | {"who": chance.choice(("client", "supervisor", "child", "everyone"))}
@@ -135,7 +140,7 @@ def allowed(fault: dict[str, Any]) -> Allowed:
     """What may become of a run with that fault.
 
     Without retries, a run may fail with any of the causes. With them it must succeed, for each
-    fault strikes once; unless its cause is one that no backend tries again, or a person ended it.
+    fault strikes once; unless its cause is not tried again, it lasts, or a person ended the run.
     """
     who = fault.get("who")
     causes: set[str] = set()
@@ -169,7 +174,11 @@ def allowed(fault: dict[str, Any]) -> Allowed:
             causes, unbegun = {"INFRA", "LOST"}, who == "store"
             if who == "work":
                 causes.add("CONFIG")  # refused: another folder has to be given
-    if causes and (not fault["retries"] or not causes <= {*RETRIED}):
+    # Each attempt meets the same damage; or as many as there may be fit into an outage.
+    lasting = fault["kind"] in ("outage", "full") or (
+        fault["kind"] == "torn" and fault["what"] in LASTING
+    )
+    if causes and (not fault["retries"] or not causes <= {*RETRIED} or lasting):
         ends.add("failed")
     if "CANCELLED" in causes:
         ends.discard("failed")

@@ -18,7 +18,8 @@ from typing import Any
 #: The environment variable that leads a process to the folder of its run.
 FOLDER = "CAMPAIGN"
 
-_WIDTH = 200
+#: Bytes of an event in the journal.
+WIDTH = 200
 
 #: Seconds that a process waits for the fault at most.
 _PATIENCE = 20.0
@@ -59,11 +60,11 @@ def note(what: str, folder: str | None = None) -> None:
 
 def count(path: str, what: str) -> int:
     """Add a line to a file; gives its number, from 0 on."""
-    line = what.encode()[: _WIDTH - 1].ljust(_WIDTH - 1) + b"\n"
+    line = what.encode()[: WIDTH - 1].ljust(WIDTH - 1) + b"\n"
     with open(path, "ab", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write(line)
-        return file.tell() // _WIDTH - 1
+        return file.tell() // WIDTH - 1
 
 
 def replace(path: str, text: str) -> None:

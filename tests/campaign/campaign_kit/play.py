@@ -1,4 +1,4 @@
-"""Plays one run: a client starts it, the fault strikes, a user does what users do, all is checked."""
+"""Plays one run: a client starts it, a fault strikes, a user does what users do; all is checked."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import chain
 import msgspec
 
-import chain
 from campaign_kit import checks
 from campaign_kit.faults import allowed, draw
-from campaign_kit.journal import FOLDER
+from campaign_kit.journal import FOLDER, WIDTH
 from campaign_kit.processes import Waiting, fork, left_of, processes_of, send
 from zenml.core import Run, open_store
 from zenml.core.cli import main
@@ -101,10 +101,11 @@ class Stage:
         if not folder.exists():
             folder.mkdir()
             mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
-            done = subprocess.run(mount, capture_output=True, text=True, check=False)
-            if done.returncode:
+            try:
+                subprocess.run(mount, capture_output=True, text=True, check=True)
+            except (OSError, subprocess.CalledProcessError) as error:
                 folder.rmdir()
-                raise NoMountError(done.stderr.strip())
+                raise NoMountError("small disks cannot be mounted here") from error
         return folder
 
     def close(self) -> None:
@@ -140,7 +141,7 @@ class _Play:
                 strike(client)
             else:
                 self._wait_for(client, "the client")
-                self.struck = any((self.folder / name).exists() for name in ("matches", "window"))
+                self.struck = (self.folder / "hit").exists()
             self._wait_for(client, "the client")
             self._restore()
             self._take_its_place(client)
@@ -150,7 +151,7 @@ class _Play:
             self._check_store()
             self._run_again()
         except NoMountError as error:
-            return Result(self.fault["seed"], self.fault["label"], False, f"skipped: {error}", 0, [])
+            end = f"skipped, {error}"
         except _GivenUpError:
             pass
         finally:
@@ -247,10 +248,11 @@ class _Play:
         who = self.fault["who"]
         if who == "client":
             return [client.pid]
-        wanted = {"job": None, "machine": None}.get(who, who)
+        several = {"job": None, "machine": None, "plan job": ("supervisor", "child")}
+        wanted = several.get(who, (who,))
         late = False
         while True:
-            found = [p.pid for p in processes_of(self.folder) if wanted in (None, p.role)]
+            found = [p.pid for p in processes_of(self.folder) if wanted is None or p.role in wanted]
             if who == "machine":
                 found.insert(0, client.pid)
             if found and late:
@@ -339,7 +341,8 @@ class _Play:
             self._act()
 
     def _restore(self) -> None:
-        """What a user sees to: there is space again, and a place to run."""
+        """What a user sees to: there is space again, and a place to run. No moment comes now."""
+        self._act()
         if self._ballast is not None:
             self._ballast.unlink(missing_ok=True)
             self._ballast = None
@@ -383,7 +386,7 @@ class _Play:
 
     def _events(self) -> int:
         with suppress(FileNotFoundError):
-            return (self.folder / "journal").stat().st_size
+            return (self.folder / "journal").stat().st_size // WIDTH
         return 0
 
     def _check_code(self, waiting: Waiting, what: str) -> bool:
@@ -432,23 +435,16 @@ class _Play:
 
     def _check_word(self, end: str) -> None:
         """Whoever waited last, and was not killed, was told what the record says."""
+        told = self._told
         right = {"succeeded": 0, "failed": 1, "cancelled": 130}.get(end.partition(" ")[0])
         # What had ended before it could be cancelled is a success that Ctrl-C was pressed in.
-        pressed = self.fault["kind"] == "interrupt" and self._told == 130
-        if right is not None and self._told is not None and self._told != right and not pressed:
-            self.problems.append(f"it {end}, and the last client was told {self._told}: {self._said()}")
+        pressed = self.fault["kind"] == "interrupt" and told == 130
+        if right is not None and told not in (None, right) and not pressed:
+            self.problems.append(f"it {end}, and a client's exit code is {told}: {self._said()}")
 
     def _check_left(self) -> None:
-        deadline = time.monotonic() + SETTLE
-        while left := left_of(self.folder):
-            if time.monotonic() > deadline:
-                words = [
-                    Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")[:300]
-                    for pid in left
-                ]
-                self.problems.append(f"left running: {words}")
-                break
-            time.sleep(0.01)
+        if left := self._left():
+            self.problems.append(f"left running: {left}")
         if self._run_id() is None:
             return
         # A store that fails, and a second Ctrl-C, leave it to 'zenml gc'; a kill does not.
@@ -461,14 +457,24 @@ class _Play:
         if kept := self._kept():
             self.problems.append(f"left in the work folder after 'zenml gc': {kept}")
 
+    def _left(self) -> list[str]:
+        """Command lines of processes that are there, and have had the time to end."""
+        deadline = time.monotonic() + SETTLE
+        while left := left_of(self.folder):
+            if time.monotonic() > deadline:
+                lines = [Path(f"/proc/{pid}/cmdline") for pid in left]
+                return [line.read_text().replace("\0", " ")[:300] for line in lines]
+            time.sleep(0.01)
+        return []
+
     def _kept(self) -> list[str]:
         """Folders of jobs."""
         return [path.name for path in self.jobs.iterdir() if path.name != ".slots"]
 
     def _torn_key(self) -> str:
-        with suppress(FileNotFoundError):
-            return (self.folder / "torn").read_text()
-        return ""
+        """The object of which half is there; empty if there is none."""
+        torn = self.fault["kind"] == "torn" and (self.folder / "hit").exists()
+        return (self.folder / "hit").read_text() if torn else ""
 
     def _check_store(self) -> None:
         if (self.folder / "store" / "zenml-store.json").exists():
@@ -486,15 +492,31 @@ class _Play:
         if again.code != 0:
             self.problems.append(f"the run after it failed: {self._said()}")
         elif self.stage.reference:
+            self._mend()
             self.problems += checks.incomplete(self.store, self.stage.reference)
             self.problems += checks.wrong_commits(self.store, self.stage.reference)
-        if left := left_of(self.folder):
+        if left := self._left():
             self.problems.append(f"left running by the run after it: {left}")
+
+    def _mend(self) -> None:
+        """Do as whoever reads a result is told that was torn, and that no step has read since."""
+        for digest in list(checks.damaged_results(self.store)):
+            for words, right in (
+                (("get", digest, "--to", str(self.folder / "got")), 1),
+                (("rm", digest), 0),
+            ):
+                command = self._command("artifact", *words)
+                self._wait_for(command, f"'zenml artifact {words[0]}'")
+                if command.code != right:
+                    self.problems.append(
+                        f"'zenml artifact {words[0]}' of a torn one: {self._said()}"
+                    )
+            mending = Waiting(fork(self._run_undisturbed, self.folder / "client.txt"))
+            self._wait_for(mending, "the run that mends it")
 
     def _run_undisturbed(self) -> int:
         self._enter()
-        made = chain.pipeline(self.url, str(self.jobs), {}, here=not self.fault["again"])
-        made.run()
+        chain.pipeline(self.url, str(self.jobs), {}, here=not self.fault["again"]).run()
         return 0
 
     def _clean_up(self) -> None:

@@ -31,7 +31,9 @@ def processes_of(folder: Path) -> list[Process]:
             if any(f"{folder}" in word for word in words):
                 found[int(entry.name)] = words
     roles = {pid: _role(pid, words, found) for pid, words in found.items()}
-    return sorted((Process(pid, role) for pid, role in roles.items()), key=lambda p: "child" in p.role)
+    return sorted(
+        (Process(pid, role) for pid, role in roles.items()), key=lambda p: "child" in p.role
+    )
 
 
 def _role(pid: int, words: list[str], found: dict[int, list[str]]) -> str:

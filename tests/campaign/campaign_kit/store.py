@@ -74,6 +74,7 @@ class HurtStore(ArtifactStore):
         with suppress(FileNotFoundError):
             until = float(Path(f"{self.folder}/window").read_text(encoding="utf-8"))
             if time.monotonic() < until:
+                Path(f"{self.folder}/hit").touch()
                 if self.fault["kind"] == "outage":
                     raise StoreUnavailableError("the store is out of reach", where=self.url)
                 time.sleep(self.fault["delay"])
@@ -85,8 +86,9 @@ class HurtStore(ArtifactStore):
         self._meet()
         note(f"writes {key}", self.folder)
         hurt = self._is_hurt(key)
+        if hurt is not None:
+            replace(f"{self.folder}/hit", key)
         if hurt == "torn":
-            replace(f"{self.folder}/torn", key)
             data = data[: len(data) // 2]
         elif hurt == "refused":
             raise StoreUnavailableError("the store did not take it", where=f"{key} in {self.url}")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import platform
+from functools import partial
 from importlib import metadata
 from typing import TYPE_CHECKING
 
 from acme_zenml_dask._cluster import local_cluster
-from acme_zenml_dask._map import connected
-from acme_zenml_dask._worker import versions
+from acme_zenml_dask._map import connected, lacking
 from zenml.core import Check, errors
 
 if TYPE_CHECKING:
@@ -38,14 +38,21 @@ def _of_cluster(client: Client, address: str) -> list[Check]:
     if not threads:
         return [*found, Check("workers", False, "there are none", "start some with 'dask worker'")]
     found.append(Check("workers", True, f"{len(threads)}, with {sum(threads.values())} threads"))
-    here = versions() | {"Python": platform.python_version()}
-    answers = client.run(versions, on_error="return")
-    for worker, answer in sorted(answers.items()):
-        if isinstance(answer, BaseException):
-            said, remedy = f"{answer}", "install acme-zenml-dask there, as it is installed here"
-        elif answer != here:
-            said, remedy = f"has {answer}, here is {here}", "install the same versions"
-        else:
-            continue
-        found.append(Check(f"worker {worker}", False, said, remedy))
+    found += [
+        Check(f"worker {worker}", False, "acme-zenml-dask is not installed there", "install it")
+        for worker in lacking(client, threads)
+    ]
+    for name, ask in (
+        ("Python", platform.python_version),
+        ("zenml-core", partial(metadata.version, "zenml-core")),
+    ):
+        here = ask()
+        answers = client.run(ask, on_error="return")
+        found += [
+            Check(
+                f"worker {worker}", False, f"has {name} {said}, here is {here}", "make them equal"
+            )
+            for worker, said in sorted(answers.items())
+            if said != here and not isinstance(said, metadata.PackageNotFoundError)
+        ]
     return found

@@ -39,7 +39,7 @@ def local_cluster(workers: int, threads_per_worker: int, timeout: float) -> Iter
         f"import json, sys; sys.path[:] = {[*map(str, sys.path)]!r}; "
         f"from acme_zenml_dask._cluster import host; host(*json.loads({json.dumps(told)!r}))"
     )
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603 - this interpreter, and a fixed command
         [sys.executable, "-c", code, *sys.argv[1:]],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -112,8 +112,8 @@ def host(workers: int, threads_per_worker: int, scratch: str) -> None:
             host="127.0.0.1",
             # Dask's own share is that of one processor, however few workers there are.
             memory_limit=1 / workers,
-            dashboard_address=None,
-            worker_dashboard_address=None,
+            # Any port: the usual one may be taken by a cluster that somebody looks at.
+            dashboard_address="127.0.0.1:0",
             local_directory=scratch,
             # The client says what becomes of workers.
             silence_logs=logging.CRITICAL,

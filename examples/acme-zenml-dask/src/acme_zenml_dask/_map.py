@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from distributed import Client, Future, KilledWorker, as_completed
+from distributed import Client, Future, KilledWorker, Security, as_completed
+from distributed.comm import connect
 
 from acme_zenml_dask._cluster import local_cluster
 from acme_zenml_dask._worker import Answer, Order, error_of, execute
@@ -19,7 +23,9 @@ from zenml.core import MapContext, Unit, errors, ship_code
 if TYPE_CHECKING:
     from acme_zenml_dask._backend import ProcessingDaskBackend
 
-__all__ = ["connected", "map_units"]
+__all__ = ["connected", "lacking", "map_units"]
+
+_DISTRIBUTION = "acme-zenml-dask"
 
 #: Units that are under way for each thread of a worker, so that none waits for the client.
 _AHEAD = 6
@@ -34,6 +40,7 @@ def map_units(
     """See ``ProcessingBackend.map``."""
     if not units:
         return
+    place: contextlib.AbstractContextManager[str]
     if backend.address is None:
         # Workers on this machine see the folders that the client sees, and are new: they have
         # imported nothing yet.
@@ -54,8 +61,12 @@ def connected(address: str, timeout: float) -> Iterator[Client]:
         RunError: there is none.
     """
     try:
-        client = Client(address, timeout=timeout, set_as_default=False, name="zenml")
-    except (OSError, TimeoutError, ValueError) as error:
+        # Greeted first, in a thread whose loop ends: a client that cannot be made leaves its own
+        # behind, and may be in the way of the next one when it is collected.
+        with ThreadPoolExecutor(1, "zenml-dask") as thread:
+            thread.submit(asyncio.run, _greet(address, timeout)).result()
+        client = Client(address, timeout=timeout, asynchronous=False, set_as_default=False)
+    except (OSError, asyncio.TimeoutError, ValueError) as error:
         raise errors.RunError(
             f"no Dask scheduler answers: {_said(error)}",
             where=address,
@@ -65,18 +76,35 @@ def connected(address: str, timeout: float) -> Iterator[Client]:
         yield client
     finally:
         # Not more than a moment: what the scheduler does not hear now, it sees by itself.
-        client.close(timeout=5)
+        with contextlib.suppress(OSError, asyncio.TimeoutError):
+            client.close(timeout=5)
+
+
+async def _greet(address: str, timeout: float) -> None:
+    comm = await connect(address, timeout, **Security().get_connection_args("client"))
+    await comm.close()
+
+
+def lacking(client: Client, workers: Iterable[str]) -> list[str]:
+    """Those of some workers that have not what they are to call.
+
+    A worker that is sent what it cannot import goes down, with everything else that it was at. So
+    it is asked first, by a function that every worker has.
+    """
+    asked = [*workers]
+    answers = client.run(metadata.version, _DISTRIBUTION, workers=asked, on_error="return")
+    return sorted(w for w in asked if isinstance(answers.get(w), metadata.PackageNotFoundError))
 
 
 class _Sent(NamedTuple):
     """A unit that is under way.
 
     Attributes:
-        index: Its index.
+        number: Its index.
         alone: Whether no other unit of the map was.
     """
 
-    index: int
+    number: int
     alone: bool
 
 
@@ -101,6 +129,7 @@ class _Map:
         self._token = uuid.uuid4().hex
         self._submitted = 0
         self._threads = 0
+        self._known: set[str] = set()
         self._looked = self._seen = time.monotonic()
 
     def results(self) -> Iterator[tuple[int, Any]]:
@@ -115,7 +144,7 @@ class _Map:
                 answer = msgspec.json.decode(found, type=Answer)
                 if answer.error:
                     raise error_of(answer)
-                yield sent.index, answer.result
+                yield sent.number, answer.result
             else:
                 self._take_back(sent, future, found)
 
@@ -153,13 +182,16 @@ class _Map:
         """See how many workers there are; raise ``RunError`` if there have been none for long."""
         self._looked = time.monotonic()
         try:
-            found = sum(self._client.nthreads().values())
-        except (OSError, TimeoutError) as error:
-            found, why = 0, f"the Dask scheduler does not answer: {_said(error)}"
-        else:
+            ask = self._client.scheduler.ncores
+            workers: dict[str, int] = self._client.sync(ask, callback_timeout=self._timeout)
+            if new := workers.keys() - self._known:
+                self._refuse_lacking(new)
             why = "the Dask cluster has no workers"
-        if found:
-            self._threads, self._seen = found, self._looked
+        except (OSError, asyncio.TimeoutError) as error:
+            workers, why = {}, f"the Dask scheduler does not answer: {_said(error)}"
+        if workers:
+            self._threads, self._seen = sum(workers.values()), self._looked
+            self._known |= workers.keys()
         elif self._looked - self._seen > self._timeout:
             raise errors.RunError(
                 f"{why}, for {self._timeout:g} seconds",
@@ -167,13 +199,22 @@ class _Map:
                 remedy="start some with 'dask worker', or raise timeout=; finished units are kept",
             )
 
+    def _refuse_lacking(self, workers: Iterable[str]) -> None:
+        if found := lacking(self._client, workers):
+            raise errors.RunError(
+                f"{_DISTRIBUTION} is not installed where these Dask workers run: {_some(found)}",
+                where=self._address,
+                remedy=f"install it there: pip install {_DISTRIBUTION}=="
+                f"{metadata.version(_DISTRIBUTION)}",
+            )
+
     def _take_back(self, sent: _Sent, future: Future, found: Any) -> None:
         """A unit has no answer: try it again, or raise what became of it."""
         error = found[1] if isinstance(found, tuple) else found
-        unit = self._units[sent.index]
+        unit = self._units[sent.number]
         if isinstance(error, KilledWorker):
             if not sent.alone:
-                self._suspects.append(sent.index)
+                self._suspects.append(sent.number)
                 return
             raise errors.RunError(
                 "a unit of work ended its worker process each time that it was tried",
@@ -189,8 +230,13 @@ class _Map:
         raise errors.RunError(
             f"a Dask worker cannot execute units: {type(error).__name__}: {_said(error)}",
             where=self._address,
-            remedy="install acme-zenml-dask where the workers run, as it is installed here",
+            remedy="look at the worker's log",
         )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more}"
 
 
 def _said(error: BaseException) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import platform
 import traceback
-from importlib import metadata
+from collections.abc import Sequence
 
 import msgspec
 
 from zenml.core import MapContext, Unit, errors, execute_unit
 
-__all__ = ["Answer", "Order", "error_of", "execute", "versions"]
+__all__ = ["Answer", "Order", "error_of", "execute"]
+
+#: Modules whose frames tell a user nothing.
+_MACHINERY = ("acme_zenml_dask.", "zenml.")
 
 
 class UnitFailedError(errors.RunError):
@@ -47,7 +49,7 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     message: str = ""
     where: str | None = None
     remedy: str | None = None
-    problems: tuple[tuple[str, str, str | None], ...] = ()
+    problems: Sequence[errors.Problem] = ()
     trace: str = ""
 
 
@@ -61,18 +63,13 @@ def execute(order: bytes) -> bytes:
     return msgspec.json.encode(answer)
 
 
-def versions() -> dict[str, str]:
-    """What a worker has that has to fit to the client."""
-    return {"Python": platform.python_version(), "zenml-core": metadata.version("zenml-core")}
-
-
 def error_of(answer: Answer) -> errors.ZenMLError:
     """The error that a worker met, as the client raises it."""
     kind = getattr(errors, answer.kind, None)
     if kind is None:
         return UnitFailedError(f"{answer.error}: {answer.message}\n{answer.trace.rstrip()}")
     if issubclass(kind, errors.ConfigurationError):
-        made: errors.ZenMLError = kind(answer.message, map(errors.Problem._make, answer.problems))
+        made: errors.ZenMLError = kind(answer.message, answer.problems)
         made.where = answer.where
         return made
     if kind.__init__ is not errors.ZenMLError.__init__:
@@ -83,14 +80,17 @@ def error_of(answer: Answer) -> errors.ZenMLError:
 
 def _answer_of(error: BaseException) -> Answer:
     kind = next((c.__name__ for c in type(error).__mro__ if c.__module__ == errors.__name__), "")
-    listed = isinstance(error, errors.ConfigurationError)
+    message = _text(error)
+    problems: Sequence[errors.Problem] = ()
+    if isinstance(error, errors.ConfigurationError):
+        message, problems = error.subject, error.problems
     return Answer(
         error=type(error).__qualname__,
         kind=kind,
-        message=error.subject if listed else _text(error),
+        message=message,
         where=getattr(error, "where", None) if kind else None,
         remedy=getattr(error, "remedy", None) if kind else None,
-        problems=tuple(map(tuple, error.problems)) if listed else (),
+        problems=problems,
         trace=_trace(error),
     )
 
@@ -98,14 +98,10 @@ def _answer_of(error: BaseException) -> Answer:
 def _trace(error: BaseException) -> str:
     """The traceback from the unit's function on: who called it is the same every time."""
     frames = error.__traceback__
-    while frames is not None and _is_of_the_machinery(str(frames.tb_frame.f_globals["__name__"])):
+    while frames is not None and str(frames.tb_frame.f_globals["__name__"]).startswith(_MACHINERY):
         frames = frames.tb_next
     lines = traceback.format_exception(type(error), error, frames or error.__traceback__)
     return _storable("".join(lines))
-
-
-def _is_of_the_machinery(module: str) -> bool:
-    return module.startswith(("zenml.", "acme_zenml_dask.")) or module == "contextlib"
 
 
 def _text(error: BaseException) -> str:

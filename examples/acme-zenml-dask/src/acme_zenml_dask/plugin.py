@@ -1,4 +1,4 @@
-"""What this distribution registers. Imported whenever backends are listed, so it imports no Dask."""
+"""What this distribution registers; it is imported whenever backends are listed, without Dask."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from zenml.core._backends import make_backend
-from zenml.core._canonical import canonical, from_json
+from zenml.core._canonical import from_json
 from zenml.core._clock import now
 from zenml.core._project import find_root
 from zenml.core.contracts._backend import BackendConfig
@@ -31,13 +31,16 @@ from zenml.core.engine._records import (
     read_outcome,
     read_started,
     status_of,
+    write_outcome,
 )
 from zenml.core.engine._ship import refuse_outside
 from zenml.core.errors import (
+    IntegrityError,
     RunCancelledError,
     RunError,
     StepFailedError,
     StoreError,
+    ZenMLError,
 )
 from zenml.core.jobs import (
     JobFailedError,
@@ -47,6 +50,7 @@ from zenml.core.jobs import (
     read_request,
     request_cancel,
 )
+from zenml.core.jobs._attempts import attempts_of, open_attempts
 from zenml.core.jobs._task import Task
 from zenml.core.plan._model import Plan
 from zenml.core.plugins._registry import Registry
@@ -254,11 +258,23 @@ def see_plan_through(job: JobRun, registry: Registry) -> None:
     """
     with _concluding(job, registry):
         job.wait()
+    run_id, store = job.request.task.run, job.store
+    try:
+        if read_outcome(store, run_id) is None:
+            _conclude(store, run_id, "succeeded", None)  # its engine's own is damaged
+        if len(attempts_of(store, job.folder)) > 1:
+            # One that was cut off may have left a trainer's job, which the last had no need of.
+            end_jobs(store, registry, run_id, job.request.task.grace)
+    except StoreError as error:
+        say(f"run {run_id} succeeded, and cannot be tidied up after: {error}")
 
 
 @contextmanager
 def _concluding(job: JobRun, registry: Registry) -> Iterator[None]:
-    """See that a run that did not succeed has an outcome, and no job left that works for it."""
+    """See that a run that did not succeed has an outcome, and no job left that works for it.
+
+    A run whose engine came to the end of the plan has succeeded, whatever became of its runner.
+    """
     run_id, store = job.request.task.run, job.store
     try:
         yield
@@ -270,6 +286,9 @@ def _concluding(job: JobRun, registry: Registry) -> Iterator[None]:
     except JobFailedError as error:
         _conclude(store, run_id, "failed", error.failure)
         end_jobs(store, registry, run_id, job.request.task.grace)
+        outcome = read_outcome(store, run_id)
+        if outcome is not None and outcome.status == "succeeded":
+            return
         told = _in_words(store, run_id, error)
         if told is None:
             raise
@@ -299,7 +318,9 @@ def conclude_cancelled(store: ArtifactStore, run_id: str) -> None:
     _conclude(store, run_id, "cancelled", failure)
 
 
-def _conclude(store: ArtifactStore, run_id: str, status: RunStatus, failure: Failure) -> None:
+def _conclude(
+    store: ArtifactStore, run_id: str, status: RunStatus, failure: Failure | None
+) -> None:
     latest = {event.step: event.status for event in read_events(store, run_id)}
     ended = Counter(state for state in latest.values() if state != "running")
     outcome = Outcome(
@@ -310,11 +331,14 @@ def _conclude(store: ArtifactStore, run_id: str, status: RunStatus, failure: Fai
         failure=failure,
     )
     # Its engine may have got so far after all, and knows better.
-    store.write_if_absent(f"runs/{run_id}/outcome.json", canonical(outcome))
+    write_outcome(store, run_id, outcome)
 
 
 def _age(store: ArtifactStore, run_id: str) -> float:
-    started = datetime.fromisoformat(read_started(store, run_id).started.replace("Z", "+00:00"))
+    try:
+        started = datetime.fromisoformat(read_started(store, run_id).started.replace("Z", "+00:00"))
+    except IntegrityError:
+        return 0.0  # how it ended is to be known even so
     # Another machine's clock may be ahead of ours.
     return max(0.0, round((datetime.now(timezone.utc) - started).total_seconds(), 3))
 
@@ -356,6 +380,9 @@ def attach(
     folders = [folder for folder in job_folders(store, run_id) if folder.endswith("/plan")]
     if outcome is not None and (not folders or outcome.status != "failed"):
         _Relay(store, run_id, observers).look()
+        if folders and open_attempts(store.list(f"runs/{run_id}/jobs/")):
+            # Its client vanished before it had tidied up.
+            _tidy_up(store, registry, run_id, folders[0], outcome)
         _repeat(run_id, outcome)
         return
     if not folders:
@@ -365,6 +392,20 @@ def attach(
         )
     # Also of a run that failed: its client may have vanished before it tried again.
     see_plan_through(job_from_store(store, registry, folders[0], observers), registry)
+
+
+def _tidy_up(
+    store: ArtifactStore, registry: Registry, run_id: str, folder: str, outcome: Outcome
+) -> None:
+    """Do what the client of a run that has ended did not come to; tells what cannot be done."""
+    try:
+        job = job_from_store(store, registry, folder)
+        if outcome.status == "succeeded":
+            see_plan_through(job, registry)  # its runner may be about to say so
+        else:
+            end_jobs(store, registry, run_id, job.request.task.grace)
+    except ZenMLError as error:
+        say(f"run {run_id} cannot be tidied up after: {error}; 'zenml gc' does it later")
 
 
 def cancel_run(store: ArtifactStore, registry: Registry, run_id: str, grace: float) -> None:

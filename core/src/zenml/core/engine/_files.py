@@ -56,7 +56,7 @@ class StoreFiles:
         with open(path, "rb") as file:
             blob = Blob(_hash(file), os.fstat(file.fileno()).st_size)
         # Where the store is a folder, moving is free, and mends bytes that may be damaged.
-        if self._store.local_path(blob.key) is not None or not self._store.exists(blob.key):
+        if self._store.local_path(blob.key) is not None or not self._has(blob):
             self._store.upload(blob.key, path)
         return blob
 
@@ -65,9 +65,16 @@ class StoreFiles:
         blob = Blob(sha256(data), len(data))
         if self._store.local_path(blob.key) is not None:
             self._store.write(blob.key, data)  # as in put()
-        else:
-            self._store.write_if_absent(blob.key, data)
+        elif not self._store.write_if_absent(blob.key, data) and not self._has(blob):
+            self._store.write(blob.key, data)
         return blob
+
+    def _has(self, blob: Blob) -> bool:
+        """Whether the store has as many bytes under that digest: an upload may have been torn."""
+        if not self._store.exists(blob.key):
+            return False
+        found = (item for item in self._store.list(blob.key) if item.key == blob.key)
+        return any(item.size == blob.size for item in found)
 
     def fetch(self, blob: Blob) -> Path:
         """A local file with these bytes; each is checked once per process."""

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import NamedTuple
@@ -21,8 +21,9 @@ from zenml.core.engine._keys import CacheRecord
 from zenml.core.engine._records import read_outcome, read_started, status_of
 from zenml.core.engine._ship import shipped_code
 from zenml.core.errors import IntegrityError, ObjectNotFoundError, StoreError
+from zenml.core.jobs._attempts import open_attempts
 
-__all__ = ["Garbage", "by_run", "collect", "find_garbage", "open_attempts"]
+__all__ = ["Garbage", "by_run", "collect", "find_garbage"]
 
 
 class Garbage(NamedTuple):
@@ -145,22 +146,6 @@ def by_run(store: ArtifactStore) -> Iterator[tuple[str, list[StoredObject]]]:
         objects.append(found)
     if objects:
         yield current, objects
-
-
-def open_attempts(objects: Iterable[StoredObject]) -> list[str]:
-    """Folders of the attempts at jobs that may have left something with their service."""
-    names: dict[str, set[str]] = {}
-    for found in objects:
-        folder, _, name = found.key.rpartition("/")
-        if folder.count("/") == 4 and folder.split("/")[2] == "jobs":
-            names.setdefault(folder, set()).add(name)
-    return [
-        folder
-        for folder, there in names.items()
-        if "cleaned.json" not in there
-        # Without a handle and with an outcome it was closed: it is known to be nothing, or to end.
-        and ("handle.json" in there or ("task.json" in there and "outcome.json" not in there))
-    ]
 
 
 def _ended_before(store: ArtifactStore, run_id: str, moment: datetime) -> bool:

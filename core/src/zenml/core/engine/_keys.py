@@ -12,7 +12,7 @@ from zenml.core.contracts._store import ArtifactStore
 from zenml.core.errors import ObjectNotFoundError
 from zenml.core.plan._model import PlannedStep
 
-__all__ = ["CacheRecord", "cache_key", "read_record", "write_record"]
+__all__ = ["CacheRecord", "cache_key", "commit_key", "read_record", "write_record"]
 
 Inputs = dict[str, str | list[str]]
 
@@ -64,10 +64,15 @@ def cache_key(planned: PlannedStep, inputs: Inputs, fingerprint: Any, run_id: st
     return digest_of(parts)
 
 
+def commit_key(key: str) -> str:
+    """Where the commit of a step is stored."""
+    return f"cache/{key}.json"
+
+
 def read_record(store: ArtifactStore, key: str) -> CacheRecord | None:
     """The commit under a key; None if there is none that can be read."""
     try:
-        return msgspec.json.decode(store.read(f"cache/{key}.json"), type=CacheRecord)
+        return msgspec.json.decode(store.read(commit_key(key)), type=CacheRecord)
     except (ObjectNotFoundError, ValueError):
         return None  # unreadable is the same as absent: the step is done again
 
@@ -85,10 +90,10 @@ def write_record(
     """
     data = msgspec.json.encode(record)
     if not replace:
-        if store.write_if_absent(f"cache/{key}.json", data):
+        if store.write_if_absent(commit_key(key), data):
             return record
         winner = read_record(store, key)
         if winner is not None:
             return winner
-    store.write(f"cache/{key}.json", data)
+    store.write(commit_key(key), data)
     return record

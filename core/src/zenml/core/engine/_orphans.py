@@ -10,10 +10,11 @@ from typing import NamedTuple
 from zenml.core._canonical import canonical
 from zenml.core.contracts._store import ArtifactStore, StoredObject
 from zenml.core.engine._as_job import job_from_store
-from zenml.core.engine._gc import by_run, open_attempts
+from zenml.core.engine._gc import by_run
 from zenml.core.engine._records import read_outcome, read_started, status_of
 from zenml.core.errors import IntegrityError, ObjectNotFoundError
 from zenml.core.jobs import JobRun, read_request
+from zenml.core.jobs._attempts import open_attempts
 from zenml.core.plugins._registry import Registry
 
 __all__ = ["Orphan", "Orphans", "find_orphans", "sweep"]

@@ -52,6 +52,7 @@ __all__ = [
     "read_started",
     "run_ids",
     "status_of",
+    "write_outcome",
 ]
 
 StepStatus = Literal["running", "succeeded", "cached", "failed", "cancelled", "skipped"]
@@ -154,6 +155,7 @@ class RunLog:
     def __init__(self, store: ArtifactStore, run_id: str, attempt: int = 1) -> None:
         self._store = store
         self._attempt = attempt
+        self._run_id = run_id
         self._prefix = f"runs/{run_id}"
         self._lock = threading.Lock()
         self._events: list[StepRecord] = []
@@ -209,7 +211,7 @@ class RunLog:
         """Write what is pending, then the outcome, unless somebody else has written one."""
         self._stop.set()
         self.flush()
-        self._store.write_if_absent(f"{self._prefix}/outcome.json", canonical(outcome))
+        write_outcome(self._store, self._run_id, outcome)
 
     def abandon(self) -> None:
         """Stop the heartbeat without an outcome."""
@@ -276,6 +278,15 @@ def read_outcome(store: ArtifactStore, run_id: str) -> Outcome | None:
         return msgspec.json.decode(store.read(f"runs/{run_id}/outcome.json"), type=Outcome)
     except (ObjectNotFoundError, ValueError):
         return None
+
+
+def write_outcome(store: ArtifactStore, run_id: str, outcome: Outcome) -> None:
+    """Write down how a run ended, unless somebody has."""
+    key, data = f"runs/{run_id}/outcome.json", canonical(outcome)
+    store.write_if_absent(key, data)
+    # Read again, also what was written just now: a run that nobody can see the end of is lost.
+    if read_outcome(store, run_id) is None:
+        store.write(key, data)
 
 
 def status_of(store: ArtifactStore, started: RunStarted, outcome: Outcome | None) -> RunStatus:

@@ -35,6 +35,7 @@ from zenml.core.engine._records import (
 )
 from zenml.core.engine._steps import StepResult, StepRunner, elapsed, failure_of
 from zenml.core.errors import (
+    IntegrityError,
     RunCancelledError,
     RunError,
     StepFailedError,
@@ -223,6 +224,7 @@ class _Execution:
             cancel=session.cancel,
         )
         self._outputs: dict[str, str] = {}
+        self._keys: dict[str, str] = {}
         self._waits_for: dict[str, int] = {}
         self._feeds: dict[str, list[str]] = defaultdict(list)
         self._ready: deque[str] = deque()
@@ -235,8 +237,7 @@ class _Execution:
         )
         self._threads: list[threading.Thread] = []
         for name, step in self.steps.items():
-            matches = (INPUT.fullmatch(reference) for reference in step.references())
-            sources = {match["step"] for match in matches if match and match["step"]}
+            sources = _sources(step)
             self._waits_for[name] = len(sources)
             for source in sources:
                 self._feeds[source].append(name)
@@ -333,8 +334,11 @@ class _Execution:
     ) -> None:
         self._record(name, self.steps[name], result, seconds, started)
         if isinstance(result, BaseException):
+            if failure_of(result).type == IntegrityError.__name__:
+                self._distrust(name)
             self._fail(name, result)
             return
+        self._keys[name] = result.key
         for output, digest in result.record.outputs.items():
             self._outputs[f"{name}.{output}"] = digest
         for other in self._feeds[name]:
@@ -376,6 +380,13 @@ class _Execution:
             )
         self.counts[record.status] += 1
         self._tell(record)
+
+    def _distrust(self, name: str) -> None:
+        """Have a step's inputs be made again by the next attempt, or run: some are damaged."""
+        for source in _sources(self.steps[name]):
+            # The store may be what fails; then it is for the next one that finds the same.
+            with contextlib.suppress(StoreError):
+                self.runner.forget(self._keys[source])
 
     def _fail(self, name: str, error: BaseException) -> None:
         self._ready.clear()
@@ -421,3 +432,9 @@ class _Execution:
                 # The store that cannot take the record will not take the next step either.
                 self._error = self._error or error
                 self._ready.clear()
+
+
+def _sources(step: PlannedStep) -> set[str]:
+    """The steps that make a step's inputs."""
+    matches = (INPUT.fullmatch(reference) for reference in step.references())
+    return {match["step"] for match in matches if match and match["step"]}

@@ -101,9 +101,12 @@ class _Turns:
         self._thread.held.pop()
         with self._changed:
             self._running -= 1
-            if not self._running:
+            if self._running:
+                return
+            try:
                 if code is not None:
                     code.take_away()
+            finally:
                 self._changed.notify_all()
 
     def _wait(self, code: _Code | None) -> None:
@@ -279,7 +282,8 @@ def _unpacked(store: ArtifactStore, digest: str) -> Path:
 
 def _tidy(cache: Path) -> None:
     """Remove what was not used for long, drafts of processes that were killed among it."""
-    for path in cache.iterdir():
+    for name in os.listdir(cache):
+        path = cache / name
         with contextlib.suppress(OSError):
             if path.stat().st_mtime < time.time() - _UNUSED:
                 shutil.rmtree(path, ignore_errors=True)

@@ -25,6 +25,7 @@ from zenml.core.engine._keys import (
     CacheRecord,
     Inputs,
     cache_key,
+    commit_key,
     read_record,
     write_record,
 )
@@ -37,7 +38,13 @@ from zenml.core.engine._values import (
     save_value,
     write_artifact,
 )
-from zenml.core.errors import RunCancelledError, RunError, StoreError, ZenMLError
+from zenml.core.errors import (
+    IntegrityError,
+    RunCancelledError,
+    RunError,
+    StoreError,
+    ZenMLError,
+)
 from zenml.core.jobs import JobFailedError
 from zenml.core.plan._model import Plan, PlannedStep
 from zenml.core.plan._sources import make_step, roots_of
@@ -119,6 +126,13 @@ class StepRunner:
         else:
             work.execute_here()
         record = work.record or usable_record(self.store, key, planned)
+        illegible = record is None and read_record(self.store, key) is None
+        if illegible and self.store.exists(commit_key(key)):
+            raise IntegrityError(
+                "the commit of a step is damaged",
+                where=f"{commit_key(key)} in {self.store.url}",
+                remedy="run again: the step is done again",
+            )
         if record is None:
             raise RunError(
                 f"backend '{planned.backend.type}' returned and the step has no result",
@@ -132,6 +146,15 @@ class StepRunner:
         planned = self.plan.steps[name]
         if usable_record(self.store, key, planned) is None:
             _Work(self, name, planned, inputs, key).execute_here()
+
+    def forget(self, key: str) -> None:
+        """Have a step be done again by whoever needs it next, from its first unit on.
+
+        The artifacts stay: another step may have made the same, and they may be whole.
+        """
+        for found in self.store.list(f"units/{key}/"):
+            self.store.delete(found.key)
+        self.store.delete(commit_key(key))
 
     def backend(self, planned: PlannedStep) -> Any:
         """The step's backend, made once per run."""

@@ -18,15 +18,18 @@ submission nobody can confirm.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable
+
 import msgspec
 
 from zenml.core._canonical import canonical
 from zenml.core._clock import now
 from zenml.core.contracts._backend import BackendConfig
 from zenml.core.contracts._job import Failure, Handle
-from zenml.core.contracts._store import ArtifactStore, safe_segment
-from zenml.core.errors import ObjectNotFoundError, ZenMLError
-from zenml.core.jobs._task import JobOutcome, Task, read_outcome
+from zenml.core.contracts._store import ArtifactStore, StoredObject, safe_segment
+from zenml.core.errors import IntegrityError, ObjectNotFoundError, ZenMLError
+from zenml.core.jobs._task import JobOutcome, Task, write_outcome
 from zenml.core.sources import GitState
 
 __all__ = [
@@ -38,6 +41,7 @@ __all__ = [
     "job_folders",
     "job_name",
     "mark_cleaned",
+    "open_attempts",
     "read_handle",
     "read_request",
     "request_cancel",
@@ -87,12 +91,35 @@ def job_folders(store: ArtifactStore, run: str) -> list[str]:
     ]
 
 
+def open_attempts(objects: Iterable[StoredObject]) -> list[str]:
+    """Folders of the attempts at jobs that may have left something with their service."""
+    names: dict[str, set[str]] = {}
+    for found in objects:
+        folder, _, name = found.key.rpartition("/")
+        if folder.count("/") == 4 and folder.split("/")[2] == "jobs":
+            names.setdefault(folder, set()).add(name)
+    return [
+        folder
+        for folder, there in names.items()
+        if "cleaned.json" not in there
+        # Without a handle and with an outcome it was closed: it is known to be nothing, or to end.
+        and ("handle.json" in there or ("task.json" in there and "outcome.json" not in there))
+    ]
+
+
 def read_request(store: ArtifactStore, folder: str) -> JobRequest:
-    """What was asked for. Raises ``ZenMLError`` if nothing was."""
+    """What was asked for. Raises ``ZenMLError`` if nothing was, or nobody can read it."""
+    key = f"{folder}/request.json"
     try:
-        return msgspec.json.decode(store.read(f"{folder}/request.json"), type=JobRequest)
+        return msgspec.json.decode(store.read(key), type=JobRequest)
     except ObjectNotFoundError as error:
         raise ZenMLError("there is no such job", where=folder) from error
+    except ValueError as error:
+        raise IntegrityError(
+            f"the record of a job is damaged: {error}",
+            where=f"{key} in {store.url}",
+            remedy="run the pipeline again: finished steps are kept",
+        ) from error
 
 
 def attempts_of(store: ArtifactStore, folder: str) -> list[int]:
@@ -105,18 +132,21 @@ def attempts_of(store: ArtifactStore, folder: str) -> list[int]:
 
 
 def read_handle(store: ArtifactStore, attempt: str) -> Handle | None:
-    """How to find an attempt again; None if its submission was never confirmed."""
-    try:
+    """How to find an attempt again; None if its submission was never confirmed, or is illegible."""
+    with contextlib.suppress(ObjectNotFoundError, ValueError):
         return msgspec.json.decode(store.read(f"{attempt}/handle.json"), type=Handle)
-    except ObjectNotFoundError:
-        return None
+    return None
 
 
 def store_handle(store: ArtifactStore, attempt: str, handle: Handle) -> Handle:
     """Store a handle; returns the one that counts, which is another client's if it was first."""
-    if store.write_if_absent(f"{attempt}/handle.json", canonical(handle)):
-        return handle
-    return read_handle(store, attempt) or handle
+    key, data = f"{attempt}/handle.json", canonical(handle)
+    store.write_if_absent(key, data)
+    # Read again, also what was written just now: nothing else finds the job.
+    counts = read_handle(store, attempt)
+    if counts is None:
+        store.write(key, data)
+    return counts or handle
 
 
 def settle(
@@ -134,9 +164,7 @@ def settle(
         seconds=round(seconds, 3),
         by="client",
     )
-    if store.write_if_absent(f"{attempt}/outcome.json", canonical(outcome)):
-        return outcome
-    return read_outcome(store, attempt) or outcome
+    return write_outcome(store, attempt, outcome)
 
 
 def is_cleaned(store: ArtifactStore, attempt: str) -> bool:

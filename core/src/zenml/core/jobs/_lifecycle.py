@@ -426,8 +426,9 @@ class JobRun:
                 "storing its handle", lambda: store_handle(self.store, folder, handle)
             )
         except StoreError:
-            # Nobody else could find it, so it must not run on.
+            # Nobody else could find it, so it must not run on, nor leave anything.
             self._if_possible("ending it", lambda: self.backend.cancel(handle, 0.0))
+            self._if_possible("tidying up after it", lambda: self.backend.cleanup(handle))
             raise
 
     def _ends(self, handle: Handle, wait: float) -> bool:

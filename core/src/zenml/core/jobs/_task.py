@@ -20,6 +20,7 @@ __all__ = [
     "exit_code",
     "read_outcome",
     "read_task",
+    "write_outcome",
     "write_task",
 ]
 
@@ -130,3 +131,14 @@ def read_outcome(store: ArtifactStore, folder: str) -> JobOutcome | None:
         with contextlib.suppress(ValueError):
             return msgspec.json.decode(store.read(found.key), type=JobOutcome)
     return None
+
+
+def write_outcome(store: ArtifactStore, folder: str, outcome: JobOutcome) -> JobOutcome:
+    """Write down how an attempt ended, unless somebody has; returns the outcome that counts."""
+    key, data = f"{folder}/outcome.json", canonical(outcome)
+    store.write_if_absent(key, data)
+    # Read again, also what was written just now: what nobody can read closes no attempt.
+    counts = read_outcome(store, folder)
+    if counts is None:
+        store.write(key, data)
+    return counts or outcome

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -11,15 +12,25 @@ from pathlib import Path
 import msgspec
 
 from zenml.core.contracts._job import Failure
+from zenml.core.contracts._store import ArtifactStore
+from zenml.core.engine._records import read_plan
 from zenml.core.engine._session import Session
 from zenml.core.engine._steps import StepRunner, failure_of
-from zenml.core.errors import ConfigurationError, Problem, StepFailedError, ZenMLError
+from zenml.core.errors import (
+    ConfigurationError,
+    IntegrityError,
+    StepFailedError,
+    StoreError,
+    ZenMLError,
+)
 from zenml.core.jobs._task import Task
-from zenml.core.plan._model import Plan
 from zenml.core.plugins._registry import get_registry
 from zenml.core.stores._open import open_store
 
-__all__ = ["Report", "main"]
+__all__ = ["UNTOLD", "Report", "main"]
+
+#: The child's exit code if it cannot write its report, such as for want of space.
+UNTOLD = 74
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -46,28 +57,29 @@ def main(store_url: str, task: Task, attempt: int, report_path: str, workspace: 
             traceback.print_exception(root)
         print(f"error: {error}", file=sys.stderr, flush=True)
     draft = f"{report_path}.draft"
-    with open(draft, "wb") as file:
-        file.write(msgspec.json.encode(Report(failure)))
-    os.replace(draft, report_path)
+    try:
+        with open(draft, "wb") as file:
+            file.write(msgspec.json.encode(Report(failure)))
+        os.replace(draft, report_path)
+    except OSError as error:
+        print(f"error: how the work ended cannot be told: {error}", file=sys.stderr, flush=True)
+        return UNTOLD
     return 0 if failure is None else 1
 
 
 def _work(store_url: str, task: Task, attempt: int, workspace: Path) -> None:
-    from zenml.core.bundle import refuse_mismatches, unpack
+    from zenml.core.bundle import refuse_mismatches
 
     store = open_store(store_url)
     if task.code is not None:
-        folder = unpack(store, task.code, workspace / "code")
+        folder = _unpacked(store, task.code, workspace / "code")
         # User code goes first: nothing that the image happens to hold may shadow it.
         sys.path.insert(0, str(folder))
         os.chdir(folder)
     else:
         os.chdir(workspace)
     refuse_mismatches(task.requires)
-    plan = msgspec.json.decode(store.read(f"plans/{task.plan}.json"), type=Plan)
-    if plan.digest != task.plan:
-        problem = Problem("plan", f"expected {task.plan[:12]}, found {plan.digest[:12]}")
-        raise ConfigurationError("the stored plan is not the one that was submitted", [problem])
+    plan = read_plan(store, task.plan)
     plan.check_sources()
     registry = get_registry()
     if task.step is None:
@@ -78,3 +90,18 @@ def _work(store_url: str, task: Task, attempt: int, workspace: Path) -> None:
         plan=plan, run_id=task.run, store=store, registry=registry, cancel=threading.Event()
     )
     runner.execute(task.step, task.inputs, task.key)
+
+
+def _unpacked(store: ArtifactStore, digest: str, target: Path) -> Path:
+    """The folder with the code; an archive that is damaged, and not only on its way, goes."""
+    from zenml.core.bundle import archive_key, unpack
+
+    with contextlib.suppress(IntegrityError):
+        return unpack(store, digest, target)
+    try:
+        return unpack(store, digest, target)
+    except IntegrityError:
+        # Whoever sends the code again sends it only where there is none.
+        with contextlib.suppress(StoreError):
+            store.delete(archive_key(digest))
+        raise

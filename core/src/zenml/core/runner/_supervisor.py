@@ -31,8 +31,9 @@ from zenml.core.jobs._task import (
     exit_code,
     read_outcome,
     read_task,
+    write_outcome,
 )
-from zenml.core.runner._child import Report
+from zenml.core.runner._child import UNTOLD, Report
 from zenml.core.stores._open import open_store
 
 __all__ = ["supervise"]
@@ -207,6 +208,9 @@ class _Supervisor:
         if code == -signal.SIGKILL and _out_of_memory():
             words_ = "the work took more memory than it was given"
             return Failure(cause="OOM", type="OutOfMemory", message=words_)
+        if code == UNTOLD:
+            untold = "the work ended and could not say how; its log may"
+            return Failure(cause="INFRA", type="Untold", message=untold)
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         # Without a report the work did not come to an end of its own: os._exit, a crash, a kill.
         cause_: Cause = "INFRA" if code in (-signal.SIGKILL, -signal.SIGTERM) else "USER_ERROR"
@@ -232,8 +236,7 @@ class _Supervisor:
         for _ in range(8):
             try:
                 self.log.flush()
-                self.store.write_if_absent(f"{self.folder}/outcome.json", canonical(outcome))
-                break
+                return write_outcome(self.store, self.folder, outcome)
             except StoreError as error:
                 print(f"the outcome cannot be written yet: {error}", file=sys.stderr, flush=True)
                 threading.Event().wait(delay)

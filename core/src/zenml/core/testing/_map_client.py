@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import sys
 from typing import Any
 
@@ -20,6 +21,8 @@ __all__: list[str] = []
 
 
 def _main() -> None:
+    # A shell starts what is to run in the background with Ctrl-C ignored, and that is inherited.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     told = json.loads(sys.argv[1])
     sys.path[:] = told["path"]
     backend: ProcessingBackend = load(told["backend"])(**told["parameters"])

@@ -9,7 +9,7 @@ job can do so before it has begun. A job's folder holds::
     handle    how to find the process; written by the client and by the process itself
     state     the process's own word: pending and why, running, or failed and why
     log       what the process printed, and what made its environment
-    code      the exit code, if the client saw the end
+    code      the exit code; null unless the client has seen the end
 """
 
 from __future__ import annotations

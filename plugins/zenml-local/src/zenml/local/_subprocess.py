@@ -58,6 +58,9 @@ _PAGE = 1 << 20
 #: takes longer has stopped.
 _STARTING = 60.0
 
+#: An exit code that is not known yet; as long as any that is.
+_UNKNOWN = "null"
+
 
 class _SubprocessJobs(JobBackend):
     """What the two backends below have in common.
@@ -138,7 +141,7 @@ class _SubprocessJobs(JobBackend):
         folder = Path(spec["folder"])
         try:
             with _claimed(folder) as claim:
-                data = _read(folder / "handle") or _start(folder, spec, claim)
+                data = _read(folder / "handle") or _start_whole(folder, spec, claim)
         except TimeoutError:
             raise  # whoever is starting it may get on
         except OSError as error:
@@ -195,6 +198,8 @@ class _SubprocessJobs(JobBackend):
 
     def cleanup(self, handle: Handle) -> None:
         folder = _folder_here(handle)
+        # A process that has said how it ended, and does not come to its end: it may be stopped.
+        _signal(handle, signal.SIGKILL)
         # Under another name first: a process that is about to end puts nothing more into it.
         removed = folder.with_name(f".{folder.name}.removed")
         with contextlib.suppress(OSError):
@@ -301,9 +306,19 @@ def _claim(folder: Path) -> int | None:
     return None
 
 
+def _start_whole(folder: Path, spec: dict[str, Any], claim: int) -> dict[str, Any]:
+    """Start the process of a job, or leave nothing of it: who is refused has no handle."""
+    try:
+        return _start(folder, spec, claim)
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
 def _start(folder: Path, spec: dict[str, Any], claim: int) -> dict[str, Any]:
     """Start the process of a job; gives what finds it again."""
     replace_file(str(folder / "spec"), json.dumps(spec))
+    replace_file(str(folder / "code"), _UNKNOWN)
     inherited = {name: value for name, value in os.environ.items() if name not in _UNWANTED}
     launcher = [sys.executable, "-I", "-S", _launcher.__file__, str(folder), str(claim)]
     with open(folder / "log", "wb") as log:
@@ -321,15 +336,20 @@ def _start(folder: Path, spec: dict[str, Any], claim: int) -> dict[str, Any]:
         )
     data = handle_data(str(folder), process.pid)
     threading.Thread(target=_note_exit_code, args=(process, folder), daemon=True).start()
-    replace_file(str(folder / "handle"), json.dumps(data))
+    try:
+        replace_file(str(folder / "handle"), json.dumps(data))
+    except OSError:
+        process.kill()
+        raise
     return data
 
 
 def _note_exit_code(process: subprocess.Popen[bytes], folder: Path) -> None:
     """Leave the exit code where anybody can find it. A client that ends first leaves none."""
     code = process.wait()
-    with contextlib.suppress(OSError):
-        replace_file(str(folder / "code"), str(code))
+    # In place: there may be no space for another file, and that may be why it ended.
+    with contextlib.suppress(OSError), open(folder / "code", "r+", encoding="ascii") as file:
+        file.write(str(code).ljust(len(_UNKNOWN)))
 
 
 # -- looking ---------------------------------------------------------------------------------------
