@@ -1,11 +1,16 @@
-"""The public interface as it is documented, for every test that has to know it."""
+"""What tests across distributions share: the public interface as it is documented, and Ctrl-C."""
 
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
 
 import pytest
+
+# Tests press Ctrl-C. A background process of a script ignores it, and so does all that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "public-api.md"
 
