@@ -574,10 +574,10 @@ os.symlink({inner!r}, os.path.join(sys.argv[-1], "bin", "python"))
 """
 INNER = """
 if "pip" in sys.argv:
-    print("installing", *sys.argv[sys.argv.index("--progress-bar=off") + 1:])
+    print("installing", *sys.argv[sys.argv.index("--progress-bar=off") + 1:], flush=True)
     {pip}
 else:
-    print("running")
+    print("running", flush=True)
     time.sleep(600)
 """
 

@@ -94,7 +94,8 @@ class _Supervisor:
     # -- the child -------------------------------------------------------------------------------
 
     def _run_child(self, task: Task, store_url: str, report: Path, workspace: str) -> int:
-        command = [sys.executable, "-m", "zenml.core.runner", "--child", str(report)]
+        # Unbuffered: what it has printed is in the log when it is killed, and can be followed.
+        command = [sys.executable, "-u", "-m", "zenml.core.runner", "--child", str(report)]
         child = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             [
                 *command,

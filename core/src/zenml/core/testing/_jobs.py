@@ -680,6 +680,7 @@ class JobConformance(BackendConformance):
             bench.wait(asked)
         assert bench.marks(asked.marks) == 1, "it was tried again"
         assert bench.outcome(asked).failure == caught.value.failure
+        assert "work begins" in bench.log(asked), "what the work had printed is not in the store"
         return caught.value.failure
 
     @staticmethod

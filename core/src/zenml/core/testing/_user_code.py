@@ -106,9 +106,9 @@ def _work(how: str, store: str, marks: str, factor: int) -> dict[str, int]:
     seen = open_store(store)
     first = not any(seen.list(f"{marks}/"))
     seen.write(mine, str(os.getpid()).encode())
-    print("work begins", how, flush=True)
+    print("work begins", how)
     _behave(how, first=first)
-    print("work ends", how, flush=True)
+    print("work ends", how)
     return {"answer": ANSWER * factor}
 
 
