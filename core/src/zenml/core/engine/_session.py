@@ -270,11 +270,11 @@ class _Execution:
     def _interrupt(self, running: int) -> None:
         """Ctrl-C: start nothing more, let what runs come to a point where it can stop."""
         session = self.session
-        session.cancel.set()
-        self._ready.clear()
-        if running:
-            say(f"cancelling run {session.run_id}: {running} running; {AGAIN}")
-        try:
+        try:  # the second one may come while the first is being answered
+            session.cancel.set()
+            self._ready.clear()
+            if running:
+                say(f"cancelling run {session.run_id}: {running} running; {AGAIN}")
             while running:
                 self._settle(*self._done.get())
                 running -= 1
