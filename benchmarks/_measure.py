@@ -58,6 +58,10 @@ class Case:
     timeout: float = 600.0
     #: Up while the stages run; its start is not timed.
     service: Service | None = None
+    #: Whether to look at the memory of all processes together.
+    memory: bool = False
+    #: Looks at the folder when all is done, before it is deleted; not timed.
+    inspect: Callable[[Path], None] = lambda _: None
 
 
 @dataclass
@@ -143,10 +147,13 @@ def _run_case(case: Case, series: dict[str, Series]) -> bool:
                     first = len(waiting) == len(case.stages)
                     time.sleep(case.service.settle if first else case.service.drain)
                 bare = run_process([case.interpreter, "-c", "pass"], work, environment)
-                cost = run_process(stage.arguments, work, environment, case.timeout)
+                cost = run_process(
+                    stage.arguments, work, environment, case.timeout, memory=case.memory
+                )
                 if stage.series is not None:
                     series[stage.series].samples.append(Sample(cost, bare.wall))
                 waiting.pop(0)
+        case.inspect(work)
     except ProcessFailedError as failure:
         for missed in waiting:
             if missed.series is not None:

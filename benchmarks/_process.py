@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from _memory import PeakMemory
+
 #: Variables which would have a measured interpreter compile its sources at every start, profile
 #: itself, or find other packages than those installed beside it.
 _UNWANTED = (
@@ -35,11 +37,14 @@ class ProcessFailedError(Exception):
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds on the wall and on the processors (children included), and peak resident memory."""
+    """Seconds on the wall and on the processors (children included), and peak memory."""
 
     wall: float
     cpu: float
+    #: Resident set of the largest process.
     peak_mib: float
+    #: What all processes held together; None if that was not asked for.
+    sum_mib: float | None = None
 
 
 def clean_environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -54,6 +59,8 @@ def run_process(
     environment: Mapping[str, str],
     timeout: float = 60.0,
     stderr: Path | None = None,
+    *,
+    memory: bool = False,
 ) -> Cost:
     """Run one process to its end and return what it cost.
 
@@ -67,6 +74,7 @@ def run_process(
         environment: What is added to ``clean_environment()``.
         timeout: Seconds after which it is killed.
         stderr: Keeps what it writes to standard error.
+        memory: Look several times a second at what all of its processes hold together.
 
     Raises:
         ProcessFailedError: it could not be started, failed, or took longer than ``timeout``.
@@ -90,12 +98,15 @@ def run_process(
             expired = threading.Event()
             alarm = threading.Timer(timeout, _expire, (process.pid, expired))
             alarm.start()
+            watch = PeakMemory(process.pid) if memory else None
             try:
                 # wait4 rather than Popen.wait: it alone tells the cost of this one child.
                 _, status, usage = os.wait4(process.pid, 0)
                 wall = time.perf_counter() - started
                 process.returncode = os.waitstatus_to_exitcode(status)
             finally:
+                if watch:
+                    watch.close()
                 alarm.cancel()
                 _kill_session(process.pid)
         if expired.is_set():
@@ -104,7 +115,8 @@ def run_process(
             raise ProcessFailedError(_last_words(process.returncode, out, err))
     # Linux counts the resident set in KiB, macOS in bytes.
     unit = 1024 if sys.platform == "linux" else 1024**2
-    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / unit)
+    together = watch.mib if watch else None
+    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / unit, together)
 
 
 def _expire(session: int, expired: threading.Event) -> None:

@@ -16,6 +16,7 @@ import pytest
 from zenml.core import open_store
 from zenml.datasources import CSVDatasource
 from zenml.datasources._csv_records import Dialect, cut
+from zenml.datasources._source_files import SourceFile, digest
 from zenml.steps.formats import DatasetFormat
 
 Write = Callable[[str, "str | bytes"], str]
@@ -330,3 +331,15 @@ class _Inside:
 
     def open(self, key: str) -> Any:
         return self._store.open(self._prefix + key)
+
+
+def test_a_file_of_several_parts_has_one_digest_wherever_it_is(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "elsewhere"))
+    store.prepare()
+    path = tmp_path / "rows.csv"
+    for size in (40 << 20, 32 << 20, 5):
+        data = (b"a\n" + b"1234567\n" * (5 << 20))[:size]
+        path.write_bytes(data)
+        store.write("rows.csv", data)
+        elsewhere = SourceFile("rows.csv", store.url)
+        assert digest(SourceFile(str(path))) == digest(elsewhere)

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from zenml.steps._measures import Counts, Moments, Sketch, numbers_of, quantiles
+from zenml.steps._measures import Counts, Moments, Sketch, count_values, numbers_of, quantiles
 
 RANDOM = np.random.default_rng(7)
 
@@ -44,6 +44,15 @@ def test_moments_take_a_value_many_times() -> None:
     )
 
 
+def test_moments_of_counts_are_those_of_the_values() -> None:
+    values = [-(2**63), 2**53 + 1, 0, 2**63 - 1]
+    counts = [3, 1, 1_000, 2]
+    repeated = np.repeat(np.array(values), counts)
+    assert Moments.of_counted(values, counts).encode() == Moments.of(repeated).encode()
+    assert Moments.of_counted([], []) == Moments()
+    assert Moments.of_counted([False, True], [2, 1]).encode()["max"] == 1
+
+
 def test_moments_of_nothing_are_nothing() -> None:
     moments = Moments.of(np.array([]))
     assert (moments.mean(), moments.deviation(), moments.minimum) == (None, None, None)
@@ -51,13 +60,15 @@ def test_moments_of_nothing_are_nothing() -> None:
 
 def test_both_zeros_are_one_value() -> None:
     assert str(Moments.of(np.array([-0.0])).minimum) == "0.0"
-    assert [str(value) for value in Counts.of(pl.Series([-0.0, 0.0]), 5).values or {}] == ["0.0"]
+    assert [
+        str(value) for value in Counts.of(count_values(pl.Series([-0.0, 0.0])), 5).values or {}
+    ] == ["0.0"]
 
 
 def test_values_are_counted_up_to_a_limit() -> None:
     values = pl.Series(["b", "a", "b", None, "c"])
-    assert Counts.of(values, 3).by_frequency() == [["b", 2], ["a", 1], ["c", 1]]
-    assert Counts.of(values, 2).values is None
+    assert Counts.of(count_values(values), 3).by_frequency() == [["b", 2], ["a", 1], ["c", 1]]
+    assert Counts.of(count_values(values), 2).values is None
 
 
 def test_whether_values_are_too_many_does_not_depend_on_the_division() -> None:
@@ -65,13 +76,16 @@ def test_whether_values_are_too_many_does_not_depend_on_the_division() -> None:
     for limit, expected in ((50, 50), (49, None)):
         merged = Counts(limit)
         for part in (values[:10], values[10:600], values[600:]):
-            merged.add(Counts.of(part, limit).encode())
+            merged.add(Counts.of(count_values(part), limit).encode())
         assert (None if merged.values is None else len(merged.values)) == expected
-        assert merged.encode() == Counts.of(values, limit).encode()
+        assert merged.encode() == Counts.of(count_values(values), limit).encode()
 
 
 def test_what_is_not_finite_is_not_counted() -> None:
-    assert Counts.of(pl.Series([math.nan, math.inf, None, 1.0]), 9).encode() == [[1.0, 1]]
+    assert Counts.of(count_values(pl.Series([math.nan, math.inf, None, 1.0])), 9).encode() == [
+        [1.0],
+        [1],
+    ]
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1.0, 1e12])

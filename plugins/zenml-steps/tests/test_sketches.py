@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zenml.steps._bars import Bars
-from zenml.steps._measures import Sketch
-from zenml.steps._sketches import DISTINCT_ERROR, Distinct, Frequent, finite_values
+from zenml.steps._measures import Sketch, count_values
+from zenml.steps._sketches import DISTINCT_ERROR, Distinct, Frequent
 
 RANDOM = np.random.default_rng(7)
 
@@ -24,14 +24,14 @@ RANDOM = np.random.default_rng(7)
 def distinct_of(parts: list[pl.Series]) -> Distinct:
     merged = Distinct()
     for part in parts:
-        merged.add(Distinct.of(part).encode())
+        merged.add(Distinct.of(count_values(part)["value"]).encode())
     return merged
 
 
 def frequent_of(parts: list[pl.Series]) -> Frequent:
     merged = Frequent()
     for part in parts:
-        merged.add(*json.loads(json.dumps(Frequent.of(part).encode())))
+        merged.add(*json.loads(json.dumps(Frequent.of(count_values(part)).encode())))
     return merged
 
 
@@ -55,12 +55,11 @@ def test_an_estimate_is_close_to_the_truth(kind: str, number: int) -> None:
 
 def test_an_estimate_does_not_depend_on_the_division() -> None:
     values = pl.Series(RANDOM.integers(0, 50_000, 100_000))
-    whole = Distinct.of(values)
+    whole = distinct_of([values])
     parts = [values[:10], values[10:90_000], values[90_000:]]
     assert distinct_of(parts).encode() == distinct_of(parts[::-1]).encode() == whole.encode()
-    merged = Distinct()
+    merged = distinct_of([values[500:]])
     merged.add_values(values[:500].to_list(), pl.Int64)
-    merged.add(Distinct.of(values[500:]).encode())
     assert merged.encode() == whole.encode()
 
 
@@ -71,17 +70,32 @@ def test_hashes_are_what_they_always_were() -> None:
         pl.Series([f"é {number}" for number in range(10_000)]),
     ]
     digests = [hashlib.sha256(Distinct.of(c).encode().encode()).hexdigest()[:16] for c in columns]
-    assert digests == ["7c0e2a02c4c2af74", "5766e24da7a655bd", "5f14d00eb9cfd242"]
+    assert digests == ["7c0e2a02c4c2af74", "5766e24da7a655bd", "3be6f05ce9e3f590"]
 
 
 def test_both_zeros_are_one_distinct_value() -> None:
     assert distinct_of([pl.Series([0.0]), pl.Series([-0.0])]).estimate() == 1
-    assert Frequent.of(pl.Series([-0.0])).by_frequency() == [[0.0, 1]]
+    assert frequent_of([pl.Series([-0.0])]).by_frequency() == [[0.0, 1]]
 
 
 def test_what_is_missing_or_not_finite_is_no_value() -> None:
-    values = finite_values(pl.Series([None, math.nan, math.inf, 1.0]))
-    assert (Distinct.of(values).estimate(), Frequent.of(values).counts) == (1, {1.0: 1})
+    values = pl.Series([None, math.nan, math.inf, 1.0])
+    assert (distinct_of([values]).estimate(), frequent_of([values]).counts) == (1, {1.0: 1})
+
+
+TEXTS = st.one_of(
+    st.text(max_size=40),
+    st.text("\0a", max_size=20),
+    st.integers(0, 600).map(lambda length: "é" * (length // 2) + "x" * (length % 2)),
+)
+
+
+@settings(derandomize=True, max_examples=200, deadline=None)
+@given(st.lists(TEXTS, min_size=1, max_size=30, unique=True))
+def test_a_text_has_one_hash_whatever_stands_beside_it(texts: list[str]) -> None:
+    whole = Distinct.of(pl.Series(texts))
+    assert whole.estimate() == len(texts)
+    assert distinct_of([pl.Series([text]) for text in texts]).encode() == whole.encode()
 
 
 # -- which ones ------------------------------------------------------------------------------------

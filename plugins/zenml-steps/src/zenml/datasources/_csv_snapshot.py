@@ -263,7 +263,8 @@ class _Reader:
             if kind == UNKNOWN or (wrong and kind != "string"):
                 self._learn(name, kind, frame[name], data)
         self.rows += records
-        self.lines += data.count(b"\n")
+        if "start" not in self.payload:  # otherwise there is no other text in this unit
+            self.lines += data.count(b"\n")
         # Once a type was wrong all will be read again, so there is no use in writing the rest.
         self.written = self.written and all(
             settle(need) == settle(self.types[name]) for name, need in self.needs.items()

@@ -103,7 +103,7 @@ class FileDatasource(TableDatasource):
         yield from super().validate()
 
     def fingerprint(self) -> dict[str, Any]:
-        """SHA-256 of each file, in order. Reads every file once. Raises ``DataError``."""
+        """The digest of each file, in order. Reads every file once. Raises ``DataError``."""
         from zenml.datasources._source_files import digest, find_files
 
         return {"files": [digest(file) for file in find_files(self.path, self.suffixes)]}

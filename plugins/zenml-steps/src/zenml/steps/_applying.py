@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ __all__ = [
     "frame_of_rows",
     "invert",
     "matrix",
+    "prepared",
     "without_missing",
 ]
 
@@ -42,6 +43,20 @@ def apply_transform(transform: Mapping[str, Any], frame: pl.DataFrame) -> pl.Dat
             if column["column"] in found
         ]
     )
+
+
+def prepared(columns: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A transform's columns, for applying them many times: with vocabularies as Polars has them."""
+    return [
+        {**column, "steps": [_with_vocabulary(step) for step in column["steps"]]}
+        for column in columns
+    ]
+
+
+def _with_vocabulary(step: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "vocabulary" not in step:
+        return step
+    return {**step, "vocabulary": pl.Series("vocabulary", step["vocabulary"], dtype=pl.String)}
 
 
 def conform(transform: Mapping[str, Any], frame: pl.DataFrame) -> dict[str, pl.Series]:
@@ -204,7 +219,9 @@ def without_missing(column: Mapping[str, Any], method: str, series: pl.Series) -
     if method in _OF_TEXT:
         values = series.cast(pl.String)
         return values if fill is None else values.fill_null(_text(fill, column["type"]))
-    values = series.cast(pl.Float64).fill_nan(None)
+    values = series.cast(pl.Float64)
+    if series.dtype.is_float():
+        values = values.fill_nan(None)
     return values if fill is None else values.fill_null(float(fill))
 
 
@@ -249,16 +266,14 @@ def _look_up(step: Mapping[str, Any], texts: pl.Series) -> pl.Series:
     if step["method"] == "hash_strings":
         known = texts.drop_nulls().unique()
         buckets = step["hash_buckets"]
-        numbers = [_hash(text) % buckets for text in known.to_list()]
+        numbers = pl.Series([_hash(text) % buckets for text in known.to_list()], dtype=pl.Float64)
     else:
         known = pl.Series("vocabulary", step["vocabulary"], dtype=pl.String)
-        numbers = list(range(len(known)))
+        numbers = pl.Series(np.arange(len(known), dtype=np.float64))
     if not len(known):
         found = pl.Series(texts.name, [-1.0] * len(texts), dtype=pl.Float64)
     else:
-        found = texts.replace_strict(
-            known, pl.Series(numbers, dtype=pl.Float64), default=-1.0, return_dtype=pl.Float64
-        )
+        found = texts.replace_strict(known, numbers, default=-1.0, return_dtype=pl.Float64)
     return found.set(texts.is_null(), None) if texts.null_count() else found
 
 

@@ -13,7 +13,8 @@ and exact for integers up to 512.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from operator import mul
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -22,7 +23,16 @@ import polars as pl
 
 from zenml.steps._exact import Dyadic, mean, standard_deviation, sum_of, sum_of_squares
 
-__all__ = ["Counts", "Moments", "Numbers", "Sketch", "numbers_of", "quantiles"]
+__all__ = [
+    "Counts",
+    "Moments",
+    "Numbers",
+    "Sketch",
+    "count_values",
+    "in_columns",
+    "numbers_of",
+    "quantiles",
+]
 
 _DIGITS: Final = 8
 _SHIFT: Final = 52 - _DIGITS
@@ -83,6 +93,16 @@ class Moments(NamedTuple):
         low, high = values.min().item() + 0, values.max().item() + 0
         return cls(len(values), sum_of(values), sum_of_squares(values), low, high)
 
+    @classmethod
+    def of_counted(cls, values: Sequence[int], counts: Sequence[int]) -> Moments:
+        """Measure integers, each as often as it was counted."""
+        if not values:
+            return cls()
+        weighed = [value * count for value, count in zip(values, counts, strict=True)]
+        squares = sum(map(mul, weighed, values))
+        low, high = min(values) + 0, max(values) + 0
+        return cls(sum(counts), Dyadic(sum(weighed)), Dyadic(squares), low, high)
+
     def plus(self, other: Moments) -> Moments:
         """The moments of both together."""
         if not (self.number and other.number):
@@ -133,6 +153,23 @@ class Moments(NamedTuple):
         )
 
 
+def count_values(series: pl.Series) -> pl.DataFrame:
+    """Each ``value`` of a column and its ``count``; nulls, NaN and infinities are left out."""
+    series = series.drop_nulls()
+    floats = series.dtype.is_float()
+    if floats:
+        series = series.filter(series.is_finite())
+    counted = series.alias("value").value_counts(name="count").cast({"count": pl.Int64})
+    # The two zeros are equal, and either may have been kept; adding zero makes them one.
+    return counted.with_columns(pl.col("value") + 0.0) if floats else counted
+
+
+def in_columns(counts: Mapping[Any, int]) -> list[list[Any]]:
+    """Counts as plain data, by value: the values, and how often each occurs."""
+    values = sorted(counts)
+    return [values, [counts[value] for value in values]]
+
+
 class Counts:
     """How often each distinct value occurs, as long as there are not too many of them.
 
@@ -141,43 +178,26 @@ class Counts:
             then not counted, which is itself independent of order and shards.
     """
 
-    #: Rows that are looked at first: most columns with too many values show it early.
-    _GLANCE: Final = 1 << 14
-
-    def __init__(self, limit: int, values: dict[Any, int] | None = None) -> None:
+    def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.values: dict[Any, int] | None = {} if values is None else values
+        self.values: dict[Any, int] | None = {}
 
     @classmethod
-    def of(cls, series: pl.Series, limit: int) -> Counts:
-        """Count the values of a column; nulls, NaN and infinities are left out."""
-        series = series.drop_nulls()
-        if series.dtype.is_float():
-            series = series.filter(series.is_finite())
+    def of(cls, counted: pl.DataFrame, limit: int) -> Counts:
+        """From what ``count_values`` gives."""
         found = cls(limit)
-        glance = series.head(max(cls._GLANCE, limit + 1))
-        if len(series) > len(glance) and glance.n_unique() > limit:
-            found.values = None
-            return found
-        frame = series.alias("value").value_counts(name="count")
-        if frame.height > limit:
-            found.values = None
-            return found
-        values, counts = frame["value"].to_list(), frame["count"].to_list()
-        if series.dtype.is_float():
-            # The two zeros are equal, and either may have been kept; adding zero makes them one.
-            values = [value + 0.0 for value in values]
-        found.values = dict(zip(values, counts, strict=True))
+        found.add(None if counted.height > limit else [column.to_list() for column in counted])
         return found
 
-    def add(self, other: Iterable[Sequence[Any]] | None) -> None:
+    def add(self, other: Sequence[Sequence[Any]] | None) -> None:
         """Add encoded counts of another shard."""
         if self.values is None or other is None:
             self.values = None
             return
-        for value, count in other:
-            self.values[value] = self.values.get(value, 0) + count
-        if len(self.values) > self.limit:
+        known = self.values
+        for value, count in zip(*other, strict=True):
+            known[value] = known.get(value, 0) + count
+        if len(known) > self.limit:
             self.values = None
 
     def by_frequency(self) -> list[list[Any]]:
@@ -185,8 +205,8 @@ class Counts:
         return sorted(map(list, (self.values or {}).items()), key=lambda pair: (-pair[1], pair[0]))
 
     def encode(self) -> list[list[Any]] | None:
-        """As plain data, by value; None if there were too many."""
-        return None if self.values is None else sorted(map(list, self.values.items()))
+        """As plain data, by value: the values, and their counts. None if there were too many."""
+        return None if self.values is None else in_columns(self.values)
 
 
 class Sketch:
@@ -215,31 +235,30 @@ class Sketch:
             sketch.bins[0] = zeros
         return sketch
 
-    def add_counts(self, counts: Iterable[Sequence[Any]]) -> None:
-        """Add numbers, each as often as it was counted: ``(value, count)``."""
-        pairs = list(counts)
-        keys = np.abs(np.array([pair[0] for pair in pairs], dtype=np.float64)).view(np.int64)
-        for key, (value, count) in zip((keys >> _SHIFT).tolist(), pairs, strict=True):
+    def add_counts(self, values: Sequence[float], counts: Sequence[int]) -> None:
+        """Add numbers, each as often as it was counted."""
+        keys = np.abs(np.array(values, dtype=np.float64)).view(np.int64) >> _SHIFT
+        for key, value, count in zip(keys.tolist(), values, counts, strict=True):
             signed = -key if value < 0 else key
             self.bins[signed] = self.bins.get(signed, 0) + count
 
-    def add(self, other: Iterable[Sequence[int]]) -> None:
+    def add(self, other: Sequence[Sequence[int]]) -> None:
         """Add the encoded bins of another shard."""
-        for key, count in other:
+        for key, count in zip(*other, strict=True):
             self.bins[key] = self.bins.get(key, 0) + count
 
     def add_value(self, value: float, count: int) -> None:
         """Add a number ``count`` times."""
         if count:
-            self.add_counts([(value, count)])
+            self.add_counts([value], [count])
 
     def encode(self) -> list[list[int]]:
-        """``[bin, count]`` as plain data, by bin: hence by value."""
-        return sorted(map(list, self.bins.items()))
+        """As plain data, by bin (hence by value): the bins, and their counts."""
+        return in_columns(self.bins)
 
     def pairs(self) -> list[tuple[float, int]]:
         """``(lower edge of the bin, count)``, ascending."""
-        return [(_edge(key), count) for key, count in self.encode()]
+        return [(_edge(key), self.bins[key]) for key in sorted(self.bins)]
 
 
 def quantiles(pairs: Sequence[Sequence[Any]], levels: Sequence[float]) -> list[Any]:

@@ -11,8 +11,8 @@ import polars as pl
 
 from zenml.core import Blob, Files, StepContext, UnitFunction
 from zenml.core.errors import ConfigurationError, DataError, Problem
-from zenml.steps._applying import apply_step, apply_transform, without_missing
-from zenml.steps._measures import Counts, Moments, Sketch, numbers_of, quantiles
+from zenml.steps._applying import apply_step, apply_transform, prepared, without_missing
+from zenml.steps._measures import Counts, Moments, Sketch, count_values, numbers_of, quantiles
 from zenml.steps._methods import DEFAULTS, FILLINGS, TRANSFORMS, chain_of, filling_of, width_of
 from zenml.steps._pca import Products, components
 from zenml.steps._plain import fetch, put
@@ -48,7 +48,7 @@ def preprocess(
         "version": 1,
         "columns": _learn(columns, examples, train, context),
     }
-    stored = put(transform, context.files)
+    stored = put(transform["columns"], context.files)
     raw = [column["column"] for column in columns]
     results = context.map(
         transform_shard,
@@ -238,7 +238,7 @@ def analyse_prepared(payload: Mapping[str, Any], files: Files) -> list[Any]:
     """Unit: measure what the transforms that are settled make of the training rows of one shard."""
     frame = read_rows(payload["shard"], files)
     partial = {}
-    for column in fetch(payload["columns"], files):
+    for column in _columns_of(payload["columns"], files):
         first = [*column["steps"], column["step"]][0]["method"]
         values: Any = without_missing(column, first, frame[column["column"]])
         for step in column["steps"]:
@@ -262,7 +262,7 @@ def _measure_prepared(values: Any, method: str) -> dict[str, Any]:
 def _measure(series: pl.Series, needs: Sequence[str]) -> dict[str, Any]:
     partial: dict[str, Any] = {}
     if "counts" in needs:
-        counts = Counts.of(series.cast(pl.String), VOCABULARY_LIMIT)
+        counts = Counts.of(count_values(series.cast(pl.String)), VOCABULARY_LIMIT)
         partial |= {"counts": counts.encode(), "missing": series.null_count()}
     if "moments" in needs or "bins" in needs:
         numbers = numbers_of(series)
@@ -401,7 +401,7 @@ def _vocabulary(
 ) -> list[str]:
     if filled:
         text = fill if isinstance(fill, str) else str(fill).lower()
-        measured.counts.add([[text, filled]])
+        measured.counts.add([[text], [filled]])
     if measured.counts.values is None:
         raise _too_many(column, "compute_and_apply_vocabulary", "values")
     return [value for value, _ in measured.counts.by_frequency()]
@@ -452,6 +452,20 @@ def _boundaries(sketch: Sketch, buckets: int) -> list[float]:
 
 def transform_shard(payload: Mapping[str, Any], files: Files) -> list[Any]:
     """Unit: transform one shard; returns the blob of the new columns."""
-    transform = fetch(payload["transform"], files)
+    transform = {"columns": _columns_of(payload["transform"], files)}
     blob = write_parquet(apply_transform(transform, read_rows(payload["shard"], files)), files)
     return [blob.digest, blob.size]
+
+
+#: The last columns that units of this process were given, by the digest of the blob: what all
+#: shards are transformed by may be large, and is decoded once.
+_known_columns: dict[str, list[dict[str, Any]]] = {}
+
+
+def _columns_of(blob: list[Any], files: Files) -> list[dict[str, Any]]:
+    columns = _known_columns.get(blob[0])
+    if columns is None:
+        columns = prepared(fetch(blob, files))
+        _known_columns.clear()
+        _known_columns[blob[0]] = columns
+    return columns

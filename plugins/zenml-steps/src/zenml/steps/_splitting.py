@@ -14,6 +14,7 @@ import polars as pl
 
 from zenml.core import Blob, Files, StepContext, load, reference
 from zenml.core.errors import DataError
+from zenml.steps._mixing import GAMMA, mix
 from zenml.steps._shares import cuts
 from zenml.steps._tables import read_parquet, write_parquet
 from zenml.steps._times import TIME, TIME_REMEDY, comparable
@@ -33,9 +34,6 @@ __all__ = [
     "split_dataset",
 ]
 
-_GAMMA: Final = np.uint64(0x9E3779B97F4A7C15)
-_FIRST: Final = np.uint64(0xBF58476D1CE4E5B9)
-_SECOND: Final = np.uint64(0x94D049BB133111EB)
 #: Python's types of categories to the columns that hold them.
 _CATEGORIES: Final = {str: "string", int: "integer", bool: "boolean"}
 
@@ -43,9 +41,7 @@ _CATEGORIES: Final = {str: "string", int: "integer", bool: "boolean"}
 def random_bits(seed: int, first: int, count: int) -> npt.NDArray[np.uint64]:
     """64 random bits for each of ``count`` consecutive counters, in any order and on any machine.
 
-    Two rounds of SplitMix64's mixing function (G. L. Steele, D. Lea and C. H. Flood, *Fast
-    splittable pseudorandom number generators*, OOPSLA 2014), each with 64 bits of the seed's
-    SHA-256 as key.
+    Two rounds of SplitMix64's mixing function, each with 64 bits of the seed's SHA-256 as key.
     """
     key = hashlib.sha256(f"zenml random 1:{seed}".encode()).digest()
     before, between = (
@@ -54,14 +50,7 @@ def random_bits(seed: int, first: int, count: int) -> npt.NDArray[np.uint64]:
     )
     counters = np.arange(first, first + count, dtype=np.uint64)
     with np.errstate(over="ignore"):
-        bits: npt.NDArray[np.uint64] = _mix(_mix(counters * _GAMMA + before) ^ between)
-    return bits
-
-
-def _mix(bits: Any) -> Any:
-    bits = (bits ^ (bits >> np.uint64(30))) * _FIRST
-    bits = (bits ^ (bits >> np.uint64(27))) * _SECOND
-    return bits ^ (bits >> np.uint64(31))
+        return mix(mix(counters * GAMMA + before) ^ between)
 
 
 def assign_at_random(

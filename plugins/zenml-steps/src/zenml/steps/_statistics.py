@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
 import polars as pl
 
 from zenml.core import Blob, Files
 from zenml.steps._bars import Bars
-from zenml.steps._measures import Counts, Moments, Sketch, numbers_of, quantiles
+from zenml.steps._measures import Counts, Moments, Sketch, count_values, numbers_of, quantiles
 from zenml.steps._plain import decode, encode
-from zenml.steps._sketches import DISTINCT_ERROR, Distinct, Frequent, finite_values
+from zenml.steps._sketches import DISTINCT_ERROR, Distinct, Frequent
 from zenml.steps._tables import DTYPES
 
 __all__ = ["DOMAIN_LIMIT", "measure", "merge", "schema_of"]
@@ -40,21 +41,24 @@ def _measure(series: pl.Series) -> dict[str, Any]:
     partial: dict[str, Any] = {"nulls": series.null_count()}
     if series.dtype not in DTYPES.values():
         return partial  # a vector, of which there is nothing more to say
-    partial["counts"] = counts = Counts.of(series, DISTINCT_LIMIT).encode()
+    counted = count_values(series)
+    partial["counts"] = counts = Counts.of(counted, DISTINCT_LIMIT).encode()
     if counts is None:
-        values = finite_values(series)
-        partial["distinct"] = Distinct.of(values).encode()
-        partial["frequent"] = Frequent.of(values).encode()
+        partial["distinct"] = Distinct.of(counted["value"]).encode()
+        partial["frequent"] = Frequent.of(counted).encode()
     if series.dtype == pl.String:
-        lengths = numbers_of(series.str.len_chars().cast(pl.Int64))
-        return {**partial, "lengths": Moments.of(lengths.finite).encode()}
+        lengths = counted["value"].str.len_chars().cast(pl.Int64).to_numpy()
+        repeated = np.repeat(lengths, counted["count"].to_numpy())
+        return {**partial, "lengths": Moments.of(repeated).encode()}
+    if counts is not None and not series.dtype.is_float():
+        partial["moments"] = Moments.of_counted(*counts).encode()
+        return partial
     numbers = numbers_of(series)
     partial["moments"] = Moments.of(numbers.finite).encode()
-    if series.dtype != pl.Boolean:
-        partial["nans"] = numbers.nans
-        partial["infinite"] = numbers.infinite
-        if counts is None:  # bins follow from counts where there are any
-            partial["bins"] = Sketch.of(numbers.finite).encode()
+    partial["nans"] = numbers.nans
+    partial["infinite"] = numbers.infinite
+    if counts is None:  # bins follow from counts where there are any
+        partial["bins"] = Sketch.of(numbers.finite).encode()
     return partial
 
 
@@ -87,19 +91,20 @@ class _Column:
         if self.counts.values is not None:
             return
         if known is not None:  # with what was added now, if that was counted
-            self._add_counts(list(known.items()))
+            self._add_counts(list(known), list(known.values()))
         if counts is None:
             self.distinct.add(partial["distinct"])
             self.frequent.add(*partial["frequent"])
-            self.sketch.add(partial.get("bins", ()))
+            if "bins" in partial:
+                self.sketch.add(partial["bins"])
         elif known is None:
-            self._add_counts(counts)
+            self._add_counts(*counts)
 
-    def _add_counts(self, counts: Sequence[Sequence[Any]]) -> None:
-        self.distinct.add_values((value for value, _ in counts), DTYPES[self.kind])
-        self.frequent.add(counts)
+    def _add_counts(self, values: Sequence[Any], counts: Sequence[int]) -> None:
+        self.distinct.add_values(values, DTYPES[self.kind])
+        self.frequent.add(values, counts)
         if self.kind != "string":
-            self.sketch.add_counts(counts)
+            self.sketch.add_counts(values, counts)
 
     def finish(self, name: str, rows: int) -> dict[str, Any]:
         result: dict[str, Any] = {

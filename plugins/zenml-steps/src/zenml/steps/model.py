@@ -102,9 +102,16 @@ class Model(ABC):
             raise TypeError("a regression has no classes; use predict()")
         return self._scores(rows)
 
+    @cached_property
+    def _prepared(self) -> Mapping[str, Any]:
+        """The transform, made ready once for all predictions."""
+        from zenml.steps._applying import prepared
+
+        return {**self.transform, "columns": prepared(self.transform["columns"])}
+
     def _scores(self, rows: Sequence[Mapping[str, Any]] | pl.DataFrame) -> np.ndarray[Any, Any]:
         from zenml.steps._applying import apply_transform, frame_of_rows, matrix
 
         frame = frame_of_rows(self.transform, rows).drop(self.label, strict=False)
-        applied = apply_transform(self.transform, frame)
+        applied = apply_transform(self._prepared, frame)
         return self.scores(matrix(self.transform, applied))
