@@ -46,7 +46,7 @@ def apply_transform(transform: Mapping[str, Any], frame: pl.DataFrame) -> pl.Dat
 
 
 def prepared(columns: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A transform's columns, for applying them many times: with vocabularies as Polars has them."""
+    """A transform's columns, for applying them many times: with vocabularies as tables."""
     return [
         {**column, "steps": [_with_vocabulary(step) for step in column["steps"]]}
         for column in columns
@@ -54,9 +54,11 @@ def prepared(columns: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _with_vocabulary(step: Mapping[str, Any]) -> Mapping[str, Any]:
-    if "vocabulary" not in step:
+    if "vocabulary" not in step or isinstance(step["vocabulary"], pl.DataFrame):
         return step
-    return {**step, "vocabulary": pl.Series("vocabulary", step["vocabulary"], dtype=pl.String)}
+    texts = pl.Series("text", step["vocabulary"], dtype=pl.String)
+    places = pl.Series("place", np.arange(len(texts), dtype=np.float64))
+    return {**step, "vocabulary": pl.DataFrame([texts, places])}
 
 
 def conform(transform: Mapping[str, Any], frame: pl.DataFrame) -> dict[str, pl.Series]:
@@ -263,18 +265,22 @@ def _text(value: Any, kind: str) -> str:
 
 def _look_up(step: Mapping[str, Any], texts: pl.Series) -> pl.Series:
     """Text to a number; null stays null."""
+    found: pl.Series
     if step["method"] == "hash_strings":
-        known = texts.drop_nulls().unique()
+        different = texts.drop_nulls().unique()
         buckets = step["hash_buckets"]
-        numbers = pl.Series([_hash(text) % buckets for text in known.to_list()], dtype=pl.Float64)
+        numbers = pl.Series(
+            [_hash(text) % buckets for text in different.to_list()], dtype=pl.Float64
+        )
+        found = texts.replace_strict(different, numbers, default=None, return_dtype=pl.Float64)
     else:
-        known = pl.Series("vocabulary", step["vocabulary"], dtype=pl.String)
-        numbers = pl.Series(np.arange(len(known), dtype=np.float64))
-    if not len(known):
-        found = pl.Series(texts.name, [-1.0] * len(texts), dtype=pl.Float64)
-    else:
-        found = texts.replace_strict(known, numbers, default=-1.0, return_dtype=pl.Float64)
-    return found.set(texts.is_null(), None) if texts.null_count() else found
+        places = _with_vocabulary(step)["vocabulary"]
+        table = texts.alias("text").to_frame()
+        table = table.join(places, on="text", how="left", maintain_order="left")
+        found = table["place"].fill_null(-1.0).alias(texts.name)
+        if texts.null_count():
+            found = found.set(texts.is_null(), None)
+    return found
 
 
 def _hash(text: str) -> int:
