@@ -317,6 +317,23 @@ class TestOldRuns:
         big(new_pipeline, "old").run()
         assert ran == ["numbers"]
 
+    def test_what_another_run_was_given_stays(self, new_pipeline: Any, store: Any) -> None:
+        old = big(new_pipeline, "old").run()
+        later = new_pipeline("later")
+        later.add_step(counted(), inputs={"values": old.artifact("numbers")})
+        later.add_step(counted(), inputs={"values": [old.artifact("numbers")]})
+        later.run()
+        pretend_it_was_long_ago(store, old)
+        age_everything(store)
+        listed = find_garbage(store, grace=timedelta(minutes=60), runs_older_than=timedelta(days=1))
+
+        collect(store, list(listed))
+
+        assert keys(store, f"runs/{old.id}/") == set()
+        again = later.copy("again")
+        again.enable_cache = False
+        assert again.run().load("counted") == 30_000
+
     def test_what_a_commit_of_a_datasource_names_stays(self, new_pipeline: Any, store: Any) -> None:
         run = big(new_pipeline).run()
         digest = run.steps["numbers"].outputs["output"]
@@ -334,6 +351,11 @@ class TestOldRuns:
         assert keys(store, "runs/") == set()
         assert keys(store, "artifacts/") == {f"artifacts/{digest}.json"}
         assert len(keys(store, "data/")) == 1
+
+
+@step
+def counted(values: list[Any]) -> int:
+    return len(values)
 
 
 def pretend_it_was_long_ago(store: ArtifactStore, run: Run) -> None:

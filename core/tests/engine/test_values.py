@@ -262,6 +262,23 @@ def test_an_artifact_cannot_name_a_file_outside_its_folder(
     assert not (project / "outside").exists()
 
 
+def test_an_artifact_is_found_by_the_run_that_made_it(
+    new_pipeline: Any, zenml: Callable[..., Any], project: Path
+) -> None:
+    run = run_one(new_pipeline, give(name="large"))
+
+    said = zenml("artifact", "get", "last:first", "--to", "out")
+
+    assert said.code == 0, said.err
+    assert len(list((project / "out").iterdir())) == len(run.artifact("first").files) == 1
+    assert zenml("artifact", "get", f"{run.id}:first.output").out == (
+        zenml("artifact", "get", run.artifact("first").digest[:9]).out
+    )
+    for wrong, why in (("last:second", "no step 'second'"), ("1999:first", "no run '1999'")):
+        said = zenml("artifact", "get", wrong)
+        assert (said.code, why in said.err) == (1, True), said.err
+
+
 def test_a_blob_cannot_name_a_file_outside_the_store(store: ArtifactStore) -> None:
     store.prepare()
     with (

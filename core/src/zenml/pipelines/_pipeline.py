@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zenml.core._tracebacks import shortened
-from zenml.core.contracts import ArtifactStore, Backend, Step
+from zenml.core.contracts import Artifact, ArtifactStore, Backend, Step
 from zenml.core.contracts._settings import clip, nearest
 from zenml.core.errors import (
     ConfigurationError,
@@ -79,6 +79,7 @@ class Pipeline:
     kind: ClassVar[str] = "base"
 
     _immutable = False
+    _latest: Run | None = None
 
     def __init__(
         self,
@@ -127,7 +128,7 @@ class Pipeline:
         self,
         step: Step,
         name: str | None = None,
-        inputs: Mapping[str, str | Sequence[str]] | None = None,
+        inputs: Mapping[str, str | Artifact | Sequence[str | Artifact]] | None = None,
     ) -> StepReference:
         """Add a step.
 
@@ -135,9 +136,10 @@ class Pipeline:
             step: The step, with its backend if it has one of its own.
             name: Its name in this pipeline; by default the class's or function's, numbered if need
                 be.
-            inputs: Input name to ``"step"`` (its only output), ``"step.output"``, or a list of
-                these, whose values come as a list. An input that is not named is bound to the
-                nearest earlier output of its name.
+            inputs: Input name to ``"step"`` (its only output), ``"step.output"``, an artifact of
+                an earlier run (``run.artifact("step.output")``, or ``"sha256:<digest>"``), or a
+                list of these, whose values come as a list. An input that is not named is bound to
+                the nearest earlier output of its name.
 
         Returns:
             The step's name, to be used in other steps' ``inputs``.
@@ -156,7 +158,8 @@ class Pipeline:
         if not isinstance(inputs, (Mapping, NoneType)):
             found = Problem("inputs", f"expected a mapping, found {clip(inputs)}", _INPUTS)
             raise ConfigurationError("the step cannot be added", [found])
-        self._nodes.append(Node(chosen, own_copy(step), dict(inputs or {})))
+        named = {name: _named(value) for name, value in (inputs or {}).items()}
+        self._nodes.append(Node(chosen, own_copy(step), named))
         self._taken.add(chosen)
         return StepReference(chosen)
 
@@ -180,9 +183,9 @@ class Pipeline:
         """A deep copy under another name; it may be changed, and shares nothing with this one."""
         made = copy.copy(self)
         # Stores are places, not parts of a pipeline; some hold connections, which have no copies.
-        places = {id(place): place for place in (self.artifact_store, self.metadata_store)}
-        made.__dict__.update(copy.deepcopy(self.__dict__, places))
-        made.__dict__["_immutable"] = False
+        kept = (self.artifact_store, self.metadata_store, self._latest)
+        made.__dict__.update(copy.deepcopy(self.__dict__, {id(one): one for one in kept}))
+        made.__dict__.update(_immutable=False, _latest=None)
         made.name = new_name
         return made
 
@@ -207,6 +210,12 @@ class Pipeline:
         if self._datasource is None or self._commit_id is not None:
             return list(self._nodes)
         return [Node("data", self._datasource, {}), *self._nodes]
+
+    def _pinned(self, store: Callable[[], ArtifactStore]) -> dict[str, str]:
+        """What the steps find by name beside each other's outputs: names to artifact digests."""
+        if self._datasource is None or self._commit_id is None:
+            return {}
+        return committed_outputs(self._datasource.name, self._commit_id, store())
 
     def _missing(self) -> list[Problem]:
         """What this kind of pipeline cannot do without."""
@@ -246,10 +255,9 @@ class Pipeline:
         backends: Backends | None,
         artifact_store: ArtifactStore | str | Path | None,
     ) -> Plan:
-        pinned: dict[str, str] = {}
-        if self._datasource is not None and self._commit_id is not None:
-            store = repository.open_artifact_store(artifact_store or self.artifact_store)
-            pinned = committed_outputs(self._datasource.name, self._commit_id, store)
+        def store() -> ArtifactStore:
+            return repository.open_artifact_store(artifact_store or self.artifact_store)
+
         builder = PlanBuilder(
             root=repository.root,
             registry=repository.registry,
@@ -260,7 +268,7 @@ class Pipeline:
             name=self.name,
             kind=self.kind,
             nodes=self._all_nodes(),
-            pinned=pinned,
+            pinned=self._pinned(store),
             enable_cache=self.enable_cache,
             missing=self._missing(),
         )
@@ -319,7 +327,7 @@ class Pipeline:
         chosen = artifact_store if artifact_store is not None else self.artifact_store
         plan = self._build(repository, backend, backends, chosen)
         self._immutable = True
-        return launch(
+        self._latest = launch(
             plan,
             registry=repository.registry,
             store=repository.open_artifact_store(chosen),
@@ -329,9 +337,17 @@ class Pipeline:
             progress=progress,
             detach=detach,
         )
+        return self._latest
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, steps: {', '.join(self.steps) or 'none'})"
+
+
+def _named(value: Any) -> Any:
+    """An input as a plan writes it: artifacts by their digests."""
+    if isinstance(value, Artifact):
+        return f"sha256:{value.digest}"
+    return [_named(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _by_kind(backend: BackendChoice, backends: Backends | None) -> dict[str, BackendChoice]:

@@ -12,9 +12,10 @@ from zenml.core.cli._output import ago, echo, echo_json, size, table
 from zenml.core.contracts import Artifact, ArtifactStore
 from zenml.core.engine._files import StoreFiles
 from zenml.core.engine._gc import collect, find_garbage
+from zenml.core.engine._lookup import find_artifact
 from zenml.core.engine._orphans import find_orphans, sweep
 from zenml.core.engine._values import artifact_key, read_artifact
-from zenml.core.errors import IntegrityError, ObjectNotFoundError, StoreError
+from zenml.core.errors import IntegrityError, StoreError
 from zenml.repo import Repository
 
 __all__ = ["artifact", "gc"]
@@ -58,32 +59,17 @@ def list_artifacts(store_url: str | None, as_json: bool) -> None:
     )
 
 
-def _resolve(text: str, store: ArtifactStore) -> str:
-    """The digest that begins so."""
-    if not text or not all(char in "0123456789abcdef" for char in text):
-        raise ObjectNotFoundError(
-            f"'{text}' is not the beginning of a digest",
-            remedy="'zenml artifact list' shows the artifacts",
-        )
-    keys = [found.key for found in store.list(f"artifacts/{text}")]
-    if len(keys) != 1:
-        what = "several artifacts begin with" if keys else "no artifact begins with"
-        raise ObjectNotFoundError(
-            f"{what} '{text}'",
-            where=store.url,
-            remedy="'zenml artifact list' shows the artifacts",
-        )
-    return keys[0].removeprefix("artifacts/").removesuffix(".json")
-
-
 @artifact.command()
 @click.argument("digest")
 @_STORE
 @click.option("--to", "folder", type=click.Path(path_type=Path), help="Copy its files here.")
 def get(digest: str, store_url: str | None, folder: Path | None) -> None:
-    """Print an artifact's value, or copy its files. DIGEST may be shortened."""
+    """Print an artifact's value, or copy its files.
+
+    DIGEST may be shortened, or be RUN:step.output.
+    """
     store = _store(store_url)
-    found = read_artifact(_resolve(digest, store), store)
+    found = read_artifact(find_artifact(digest, store), store)
     if folder is None:
         echo_json(found)
         return
@@ -112,7 +98,7 @@ def rm(digest: str, store_url: str | None) -> None:
     Its bytes go with the next 'zenml gc', unless another artifact names them.
     """
     store = _store(store_url)
-    whole = _resolve(digest, store)
+    whole = find_artifact(digest, store)
     store.delete(artifact_key(whole))
     echo(f"removed {whole}")
 

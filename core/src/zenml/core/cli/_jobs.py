@@ -11,10 +11,10 @@ from contextlib import redirect_stdout
 import click
 
 from zenml.core.cli._output import echo
-from zenml.core.cli._runs import find_run
 from zenml.core.contracts import ArtifactStore
 from zenml.core.engine._as_job import attach as attach_to
 from zenml.core.engine._as_job import cancel_run
+from zenml.core.engine._lookup import find_run
 from zenml.core.engine._run import Run
 from zenml.core.errors import RunCancelledError, StepFailedError
 from zenml.core.jobs import JobFailedError, job_folders

@@ -16,10 +16,10 @@ import click
 
 from zenml.core.cli._jobs import COMMANDS
 from zenml.core.cli._output import ago, echo, echo_json, table
-from zenml.core.cli._runs import find_run
 from zenml.core.contracts import ArtifactStore
 from zenml.core.engine._explain import Previous, difference, preview
 from zenml.core.engine._launch import launch
+from zenml.core.engine._lookup import find_run
 from zenml.core.engine._records import read_plan
 from zenml.core.engine._run import Run
 from zenml.core.engine._steps import StepRunner

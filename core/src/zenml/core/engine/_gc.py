@@ -165,6 +165,9 @@ def _results_of(store: ArtifactStore, objects: list[StoredObject]) -> set[str]:
             with contextlib.suppress(ValueError, ObjectNotFoundError):
                 for event in from_json(store.read(found.key)):
                     results |= set(event.get("outputs", {}).values())
+                    # An input may be a result of a run whose record has gone.
+                    for given in event.get("inputs", {}).values():
+                        results |= {given} if isinstance(given, str) else set(given)
     return results
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import atexit
+from functools import cached_property
 from typing import Any
 
-from zenml.core.contracts._artifact import Artifact
+from zenml.core.contracts._artifact import Artifact, Files
 from zenml.core.contracts._settings import nearest
 from zenml.core.contracts._store import ArtifactStore
 from zenml.core.engine._as_job import SentCode, code_of
@@ -40,7 +41,6 @@ class Run:
     def __init__(self, run_id: str, store: ArtifactStore) -> None:
         self.id = run_id
         self.store = store
-        self._files: StoreFiles | None = None
 
     @property
     def started(self) -> RunStarted:
@@ -96,11 +96,15 @@ class Run:
 
     def load(self, reference: str) -> Any:
         """The value that a step made; see ``artifact``."""
-        if self._files is None:
-            self._files = StoreFiles(self.store)
-            # A loaded value may be a path into it, so it lasts as long as the process.
-            atexit.register(self._files.close)
-        return load_value(self.artifact(reference), self._files, get_registry())
+        return load_value(self.artifact(reference), self.files, get_registry())
+
+    @cached_property
+    def files(self) -> Files:
+        """The bytes behind its artifacts, for what is loaded piece by piece."""
+        files = StoreFiles(self.store)
+        # A loaded value may be a path into it, so it lasts as long as the process.
+        atexit.register(files.close)
+        return files
 
     def _digest(self, reference: str) -> str:
         name, _, output = reference.partition(".")

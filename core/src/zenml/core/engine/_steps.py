@@ -40,6 +40,7 @@ from zenml.core.engine._values import (
 )
 from zenml.core.errors import (
     IntegrityError,
+    ObjectNotFoundError,
     RunCancelledError,
     RunError,
     StoreError,
@@ -168,14 +169,22 @@ class StepRunner:
     def load_inputs(self, step: Step, inputs: Inputs, files: Files) -> dict[str, Any]:
         """The values of a step's inputs."""
         return {
-            name: self._value(digests, files)
+            name: self._value(name, digests, files)
             if isinstance(digests, str)
-            else [self._value(digest, files) for digest in digests]
+            else [self._value(name, digest, files) for digest in digests]
             for name, digests in inputs.items()
         }
 
-    def _value(self, digest: str, files: Files) -> Any:
-        return load_value(read_artifact(digest, self.store), files, self.registry)
+    def _value(self, name: str, digest: str, files: Files) -> Any:
+        try:
+            artifact = read_artifact(digest, self.store)
+        except ObjectNotFoundError as error:
+            raise ObjectNotFoundError(
+                f"the artifact store does not hold the artifact that input '{name}' names",
+                where=error.where,
+                remedy="run in the artifact store that it was made in, or make it again",
+            ) from error
+        return load_value(artifact, files, self.registry)
 
 
 def usable_record(store: ArtifactStore, key: str, planned: PlannedStep) -> CacheRecord | None:
