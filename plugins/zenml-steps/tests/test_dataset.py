@@ -64,6 +64,21 @@ def test_a_part_adds_columns_and_copies_none(bench: Any, split_examples: Any) ->
     assert set(alone.shards[0].files) == {"split", "more"}
 
 
+def test_the_first_rows_are_read_from_no_more_shards_than_hold_them(
+    bench: Any, split_examples: Any
+) -> None:
+    rows = pl.concat(split_examples.scan(bench.files))
+    for count in (0, 1, 300, 301, 5_000):
+        assert split_examples.head(bench.files, count).equals(rows.head(count))
+    some = split_examples.head(bench.files, 250, columns=["delay"], split="train")
+    train = pl.concat(split_examples.scan(bench.files, columns=["delay"], split="train"))
+    assert some.equals(train.head(250))
+
+    for blob in split_examples.shards[1].files.values():
+        bench.files.fetch(blob).unlink()
+    assert split_examples.head(bench.files, 300).equals(rows.head(300))
+
+
 def test_unknown_names_are_answered_with_the_nearest(bench: Any, split_examples: Any) -> None:
     with pytest.raises(DataError, match="no column 'distanec'") as caught:
         list(split_examples.scan(bench.files, columns=["distanec"]))

@@ -24,6 +24,7 @@ PUBLIC = {
     "zenml.steps.dataset": ["SPLIT_PART", "Column", "Dataset", "Shard", "read_rows"],
     "zenml.steps.derive": ["DerivedColumns"],
     "zenml.steps.evaluator": ["Evaluator"],
+    "zenml.steps.inferrer": ["Inferrer"],
     "zenml.steps.model": ["Model"],
     "zenml.steps.preprocesser": ["StandardPreprocesser", "apply"],
     "zenml.steps.sequencer": ["StandardSequencer"],
@@ -52,6 +53,7 @@ from zenml.steps import Dataset, Model
 from zenml.steps.anomalies import Anomalies
 from zenml.steps.derive import DerivedColumns
 from zenml.steps.evaluator import Evaluator
+from zenml.steps.inferrer import Inferrer
 from zenml.steps.preprocesser import StandardPreprocesser, apply
 from zenml.steps.sequencer import StandardSequencer
 from zenml.steps.split import CategoricalRatioSplit, RandomSplit, TimeRatioSplit
@@ -79,6 +81,7 @@ StandardPreprocesser(overwrite={"a": {"transform": "no_transform"}}).parameters(
 StandardSequencer(timestamp_column="at").parameters()
 SKLearnTrainer().parameters()
 Evaluator(slices=["a"]).parameters()
+Inferrer(columns=["a"]).parameters()
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
 """
 

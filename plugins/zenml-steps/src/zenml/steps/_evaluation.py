@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from zenml.core import Artifact, Blob, Files, StepContext, load
+from zenml.core import Blob, Files, StepContext
 from zenml.core.errors import DataError
 from zenml.steps._applying import apply_transform, conform
 from zenml.steps._exact import mean, sum_of, sum_of_squares
 from zenml.steps._measures import numbers_of
-from zenml.steps._plain import fetch, put
+from zenml.steps._models import fetch_model, put_model
 from zenml.steps._splits import splits_for
 from zenml.steps._tables import read_parquet, write_parquet
 from zenml.steps.dataset import Dataset, read_rows
@@ -39,11 +39,7 @@ def evaluate(
     metrics = _metrics(step, model)
     columns = list(dict.fromkeys([*model.features, model.label, *sliced]))
     positions = [examples.splits.index(split) for split in splits]
-    common = {
-        "format": model.artifact_format,
-        "model": put(_stored(model, context.files), context.files),
-        "slices": sliced,
-    }
+    common = {**put_model(model, context.files), "slices": sliced}
     results = context.map(
         predict_shard,
         [
@@ -84,16 +80,6 @@ def _splits(step: Evaluator, examples: Dataset) -> list[str]:
     return splits_for("eval", examples, step.split_mapping)
 
 
-def _stored(model: Model, files: Files) -> dict[str, Any]:
-    """The model as plain data and bytes in the store, for the units to read."""
-    artifact: Artifact = load(model.artifact_format)().save(model, files)
-    return {
-        "name": artifact.format,
-        "value": artifact.value,
-        "files": {name: [blob.digest, blob.size] for name, blob in artifact.files.items()},
-    }
-
-
 # -- predicting ------------------------------------------------------------------------------------
 
 
@@ -103,10 +89,7 @@ def predict_shard(payload: Mapping[str, Any], files: Files) -> dict[str, Any]:
     Its columns: ``truth`` and ``prediction`` (class numbers, or values in the label's unit),
     ``score`` of the second of two classes, and the slice columns by number.
     """
-    stored = fetch(payload["model"], files)
-    blobs = {name: Blob(*blob) for name, blob in stored["files"].items()}
-    artifact = Artifact(format=stored["name"], value=stored["value"], files=blobs)
-    model: Model = load(payload["format"])().load(artifact, files)
+    model = fetch_model(payload, files)
     frame = read_rows(payload["shard"], files)
     label = frame[model.label]
     missing = label.is_null()

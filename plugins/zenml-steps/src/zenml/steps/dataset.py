@@ -218,6 +218,29 @@ class Dataset(msgspec.Struct, frozen=True, dict=True):
         for shard in self.shards:
             yield self.frame(shard, files, columns=columns, split=split)
 
+    def head(
+        self,
+        files: Files,
+        n_rows: int,
+        *,
+        columns: Sequence[str] | None = None,
+        split: str | None = None,
+    ) -> pl.DataFrame:
+        """Read the first rows, ``n_rows`` at most. No more shards are read than hold them."""
+        import polars as pl
+
+        from zenml.steps._tables import dtype_of
+
+        wanted = self.schema if columns is None else self.check_columns(columns)
+        found = [pl.DataFrame(schema={name: dtype_of(self.schema[name]) for name in wanted})]
+        for shard in self.shards:
+            if n_rows <= 0:
+                break
+            rows = self.frame(shard, files, columns=columns, split=split).head(n_rows)
+            found.append(rows)
+            n_rows -= rows.height
+        return pl.concat(found)
+
 
 def read_rows(unit: Mapping[str, Any], files: Files) -> pl.DataFrame:
     """Read the rows that ``Dataset.unit`` described, in order, with the columns in its order."""
