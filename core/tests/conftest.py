@@ -1,11 +1,11 @@
-"""Backends of a few lines each, so that nothing but the core need be installed."""
+"""Backends of a few lines each, so that nothing but the core need be installed; and a terminal."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -20,6 +20,7 @@ from zenml.core import (
     Unit,
     execute_unit,
 )
+from zenml.core.cli import main
 
 # Tests press Ctrl-C. A background process of a script ignores it, and so does all that it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -70,3 +71,22 @@ def backends(project: Path) -> list[Backend]:
 def kinds() -> dict[str, type[Backend]]:
     """The backend classes by kind."""
     return {"orchestrator": Here, "processing": InOrder, "training": TrainsHere}
+
+
+class Said(NamedTuple):
+    code: object
+    out: str
+    err: str
+
+
+@pytest.fixture
+def zenml(project: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """Calls the command line in the project."""
+
+    def call(*arguments: str) -> Said:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(list(arguments))
+        return Said(ended.value.code, *capsys.readouterr())
+
+    return call

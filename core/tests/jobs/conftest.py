@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -20,7 +20,6 @@ from zenml.core import (
 )
 from zenml.core._canonical import canonical
 from zenml.core._clock import now
-from zenml.core.cli import main
 from zenml.core.contracts._backend import BackendConfig
 from zenml.core.contracts._job import Failure, Phase
 from zenml.core.engine._records import RunLog, RunStarted
@@ -162,25 +161,6 @@ def client(service: Service, store: ArtifactStore, project: Path) -> Callable[..
         return JobRun(backend, store, request, tell=(told if told is not None else []).append)
 
     return make
-
-
-class Said(NamedTuple):
-    code: object
-    out: str
-    err: str
-
-
-@pytest.fixture
-def zenml(project: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    """Calls the command line in the project."""
-
-    def call(*arguments: str) -> Said:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main(list(arguments))
-        return Said(ended.value.code, *capsys.readouterr())
-
-    return call
 
 
 @pytest.fixture

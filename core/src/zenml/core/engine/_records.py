@@ -33,6 +33,7 @@ from zenml.core.contracts._store import ArtifactStore
 from zenml.core.errors import IntegrityError, ObjectNotFoundError, StoreError, ZenMLError
 from zenml.core.jobs import read_request
 from zenml.core.plan._model import Plan
+from zenml.core.stores._first import write_first
 
 __all__ = [
     "Cause",
@@ -282,11 +283,8 @@ def read_outcome(store: ArtifactStore, run_id: str) -> Outcome | None:
 
 def write_outcome(store: ArtifactStore, run_id: str, outcome: Outcome) -> None:
     """Write down how a run ended, unless somebody has."""
-    key, data = f"runs/{run_id}/outcome.json", canonical(outcome)
-    store.write_if_absent(key, data)
-    # Read again, also what was written just now: a run that nobody can see the end of is lost.
-    if read_outcome(store, run_id) is None:
-        store.write(key, data)
+    key = f"runs/{run_id}/outcome.json"
+    write_first(store, key, outcome, lambda: read_outcome(store, run_id))
 
 
 def status_of(store: ArtifactStore, started: RunStarted, outcome: Outcome | None) -> RunStatus:

@@ -31,6 +31,7 @@ from zenml.core.contracts._store import ArtifactStore, StoredObject, safe_segmen
 from zenml.core.errors import IntegrityError, ObjectNotFoundError, ZenMLError
 from zenml.core.jobs._task import JobOutcome, Task, write_outcome
 from zenml.core.sources import GitState
+from zenml.core.stores._first import write_first
 
 __all__ = [
     "JobRequest",
@@ -140,13 +141,8 @@ def read_handle(store: ArtifactStore, attempt: str) -> Handle | None:
 
 def store_handle(store: ArtifactStore, attempt: str, handle: Handle) -> Handle:
     """Store a handle; returns the one that counts, which is another client's if it was first."""
-    key, data = f"{attempt}/handle.json", canonical(handle)
-    store.write_if_absent(key, data)
-    # Read again, also what was written just now: nothing else finds the job.
-    counts = read_handle(store, attempt)
-    if counts is None:
-        store.write(key, data)
-    return counts or handle
+    key = f"{attempt}/handle.json"
+    return write_first(store, key, handle, lambda: read_handle(store, attempt))
 
 
 def settle(

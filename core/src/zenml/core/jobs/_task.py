@@ -11,6 +11,7 @@ from zenml.core._canonical import canonical, sha256
 from zenml.core.contracts._job import Cause, Failure
 from zenml.core.contracts._store import ArtifactStore
 from zenml.core.errors import IntegrityError
+from zenml.core.stores._first import write_first
 
 __all__ = [
     "EXIT_CODES",
@@ -135,10 +136,5 @@ def read_outcome(store: ArtifactStore, folder: str) -> JobOutcome | None:
 
 def write_outcome(store: ArtifactStore, folder: str, outcome: JobOutcome) -> JobOutcome:
     """Write down how an attempt ended, unless somebody has; returns the outcome that counts."""
-    key, data = f"{folder}/outcome.json", canonical(outcome)
-    store.write_if_absent(key, data)
-    # Read again, also what was written just now: what nobody can read closes no attempt.
-    counts = read_outcome(store, folder)
-    if counts is None:
-        store.write(key, data)
-    return counts or outcome
+    key = f"{folder}/outcome.json"
+    return write_first(store, key, outcome, lambda: read_outcome(store, folder))

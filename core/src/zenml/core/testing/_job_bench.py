@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import threading
-import uuid
 from typing import Any, NamedTuple
 
 import msgspec
@@ -23,10 +21,9 @@ from zenml.core.jobs import JobRun
 from zenml.core.jobs._task import JobOutcome, read_outcome
 from zenml.core.plan import Plan
 from zenml.core.plugins._registry import get_registry
-from zenml.core.sources import reference
 from zenml.core.stores._open import open_store
 from zenml.core.testing._processes import wait_until
-from zenml.core.testing._user_project import UserProject
+from zenml.core.testing._user_project import UserProject, new_marks
 from zenml.pipelines import Pipeline
 
 __all__ = ["Asked", "JobBench"]
@@ -200,24 +197,14 @@ class JobBench:
             backend: Made anew there, from its class and its parameters.
             arguments: Plain data for that function.
         """
-        told = {
-            "do": do,
-            "path": sys.path,
-            "kind": self.kind,
-            "folder": str(self.project.folder.parent),
-            "store": self.store.url,
-            "backend": reference(type(backend)),
-            "parameters": backend.parameters(),
-            "arguments": arguments,
-        }
-        return subprocess.Popen(
-            [sys.executable, "-m", "zenml.core.testing._client", json.dumps(told)],
-            cwd=self.project.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
+        return self.project.start_client(
+            "zenml.core.testing._client",
+            backend,
+            do=do,
+            kind=self.kind,
+            folder=str(self.project.folder.parent),
+            store=self.store.url,
+            arguments=arguments,
         )
 
     def ask_client(self, do: str, backend: Backend, **arguments: Any) -> Any:
@@ -231,8 +218,3 @@ class JobBench:
             raise AssertionError(f"'{do}' did not end in {self.patience} s: {errors}") from None
         assert client.returncode == 0, f"'{do}' in another process failed:\n{errors}"
         return json.loads(output.splitlines()[-1])
-
-
-def new_marks() -> str:
-    """A place for marks that no other work uses."""
-    return f"marks/{uuid.uuid4().hex}"

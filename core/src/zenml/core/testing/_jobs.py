@@ -23,9 +23,9 @@ from zenml.core.stores._open import open_store
 from zenml.core.testing import _user_code
 from zenml.core.testing._backends import BackendConformance
 from zenml.core.testing._cases import case
-from zenml.core.testing._job_bench import Asked, JobBench, new_marks
+from zenml.core.testing._job_bench import Asked, JobBench
 from zenml.core.testing._processes import nothing_left_behind, wait_until
-from zenml.core.testing._user_project import UserProject
+from zenml.core.testing._user_project import UserProject, new_marks
 
 __all__ = ["JobConformance"]
 

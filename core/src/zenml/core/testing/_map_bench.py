@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import threading
 import uuid
 from collections import Counter
@@ -195,21 +194,11 @@ class MapBench:
 
         It prints ``[index, result]`` for each result, and ``"interrupted"`` if Ctrl-C ends it.
         """
-        told = {
-            "path": sys.path,
-            "backend": reference(type(self.backend)),
-            "parameters": self.backend.parameters(),
-            "units": msgspec.to_builtins(units),
-            "context": msgspec.to_builtins(context),
-        }
-        return subprocess.Popen(
-            [sys.executable, "-m", "zenml.core.testing._map_client", json.dumps(told)],
-            cwd=self.project.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
+        return self.project.start_client(
+            "zenml.core.testing._map_client",
+            self.backend,
+            units=msgspec.to_builtins(units),
+            context=msgspec.to_builtins(context),
         )
 
     def said(self, client: subprocess.Popen[str]) -> list[Any]:
@@ -224,11 +213,6 @@ class MapBench:
                 pytest.fail(f"a client {what} within {self.patience:g} seconds")
         assert client.returncode == 0, f"a map in a process of its own failed: {errors.strip()}"
         return [json.loads(line) for line in output.splitlines() if line[:1] in '["']
-
-
-def new_marks() -> str:
-    """A place for marks that no other units use."""
-    return f"marks/{uuid.uuid4().hex}"
 
 
 def _wrong_indices(found: list[int], count: int) -> str:

@@ -9,8 +9,9 @@ import pytest
 from zenml.core.engine._run import Run
 from zenml.core.errors import StepFailedError
 from zenml.core.testing._cases import case
-from zenml.core.testing._job_bench import JobBench, new_marks
+from zenml.core.testing._job_bench import JobBench
 from zenml.core.testing._jobs import JobConformance
+from zenml.core.testing._user_project import new_marks
 from zenml.pipelines import Pipeline
 
 __all__ = ["OrchestratorConformance"]

@@ -20,10 +20,10 @@ from zenml.core.errors import DataError, ZenMLError
 from zenml.core.stores._open import open_store
 from zenml.core.testing._backends import BackendConformance
 from zenml.core.testing._cases import case
-from zenml.core.testing._map_bench import STEP, MapBench, new_marks
+from zenml.core.testing._map_bench import STEP, MapBench
 from zenml.core.testing._processes import nothing_left_behind, processes_of_group, wait_until
 from zenml.core.testing._user_code import ODD_LINE
-from zenml.core.testing._user_project import UserProject
+from zenml.core.testing._user_project import UserProject, new_marks
 
 __all__ = ["ProcessingConformance"]
 

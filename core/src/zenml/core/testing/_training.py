@@ -7,8 +7,9 @@ from typing import Any
 
 from zenml.core.contracts._job import JobBackend
 from zenml.core.testing._cases import case
-from zenml.core.testing._job_bench import JobBench, new_marks
+from zenml.core.testing._job_bench import JobBench
 from zenml.core.testing._jobs import JobConformance
+from zenml.core.testing._user_project import new_marks
 from zenml.pipelines import Pipeline
 
 __all__ = ["TrainingConformance"]

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import shutil
+import subprocess
 import sys
+import uuid
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from zenml.core.contracts._backend import Backend
 from zenml.core.plugins._registry import reset_registry
+from zenml.core.sources import reference
 from zenml.core.testing import _user_code
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["MODULE", "UserProject"]
+__all__ = ["MODULE", "UserProject", "new_marks"]
 
 #: The name under which the user's code is imported.
 MODULE = "conformance_code"
@@ -59,3 +64,28 @@ class UserProject:
     def code(self) -> ModuleType:
         """The user's module."""
         return importlib.import_module(MODULE)
+
+    def start_client(self, module: str, backend: Backend, **told: Any) -> subprocess.Popen[str]:
+        """Start a process that uses a backend: a module, which is told as JSON what to do.
+
+        Args:
+            module: Its name. What it prints is captured as text.
+            backend: Made anew there, from its class and its parameters.
+            told: What else it is told.
+        """
+        told["path"] = sys.path
+        told |= {"backend": reference(type(backend)), "parameters": backend.parameters()}
+        return subprocess.Popen(
+            [sys.executable, "-m", module, json.dumps(told)],
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+
+def new_marks() -> str:
+    """A place for marks that no other work uses."""
+    return f"marks/{uuid.uuid4().hex}"

@@ -5,7 +5,7 @@ Light: a preprocesser is validated where the pipeline is written, without any li
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Final, NamedTuple
 
@@ -21,7 +21,9 @@ __all__ = [
     "check_method",
     "check_overwrite",
     "filling_of",
+    "fits",
     "nearest",
+    "nearest_column",
     "spelled_out",
     "width_of",
 ]
@@ -100,6 +102,14 @@ DEFAULTS: Final[Mapping[str, tuple[dict[str, Any], str]]] = {
         {"method": "custom", "parameters": {"custom_value": ""}},
         "compute_and_apply_vocabulary",
     ),
+}
+
+#: Type to Python's types of its values.
+_VALUES: Final[Mapping[str, tuple[type, ...]]] = {
+    "boolean": (bool,),
+    "float": (int, float),
+    "integer": (int,),
+    "string": (str,),
 }
 
 #: They take the bytes of an image, and no column holds any.
@@ -282,6 +292,17 @@ def check_method(item: Any, path: str, what: str, known: Mapping[str, Method]) -
 
 def _is_positive(value: Any) -> bool:
     return bool(value >= 1)
+
+
+def fits(value: Any, kind: str) -> bool:
+    """Whether a column of that type can hold a filling's value."""
+    return isinstance(value, _VALUES[kind]) and (kind == "boolean" or not isinstance(value, bool))
+
+
+def nearest_column(name: str, columns: Sequence[str]) -> str:
+    """A remedy: the column that was probably meant, or those that the data has."""
+    close = get_close_matches(name, columns, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"it has: {', '.join(columns[:20])}"
 
 
 def nearest(name: str, valid: Any) -> str:

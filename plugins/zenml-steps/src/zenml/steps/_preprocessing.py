@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
@@ -13,7 +12,16 @@ from zenml.core import Blob, Files, StepContext, UnitFunction
 from zenml.core.errors import ConfigurationError, DataError, Problem
 from zenml.steps._applying import apply_step, apply_transform, prepared, without_missing
 from zenml.steps._measures import Counts, Moments, Sketch, count_values, numbers_of, quantiles
-from zenml.steps._methods import DEFAULTS, FILLINGS, TRANSFORMS, chain_of, filling_of, width_of
+from zenml.steps._methods import (
+    DEFAULTS,
+    FILLINGS,
+    TRANSFORMS,
+    chain_of,
+    filling_of,
+    fits,
+    nearest_column,
+    width_of,
+)
 from zenml.steps._pca import Products, components
 from zenml.steps._plain import fetch, put
 from zenml.steps._splits import splits_for
@@ -74,7 +82,7 @@ def _columns(step: StandardPreprocesser, schema: Mapping[str, str]) -> list[dict
         features = list(step.features)
     overwrite = step.overwrite or {}
     problems = [
-        Problem(parameter, f"the data has no column '{name}'", _close(name, raw))
+        Problem(parameter, f"the data has no column '{name}'", nearest_column(name, raw))
         for parameter, names in (
             ("features", features),
             ("labels", labels),
@@ -149,13 +157,7 @@ def _misfits(column: Mapping[str, Any]) -> list[Problem]:
         )
     if filling["method"] == "custom":
         value = filling["parameters"]["custom_value"]
-        expected = {
-            "boolean": (bool,),
-            "float": (int, float),
-            "integer": (int,),
-            "string": (str,),
-        }[kind]
-        if not isinstance(value, expected) or (isinstance(value, bool) and kind != "boolean"):
+        if not fits(value, kind):
             problems.append(
                 Problem(
                     f"{path}.filling.custom_value",
@@ -163,11 +165,6 @@ def _misfits(column: Mapping[str, Any]) -> list[Problem]:
                 )
             )
     return problems
-
-
-def _close(name: str, valid: Sequence[str]) -> str:
-    close = get_close_matches(name, valid, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"it has: {', '.join(valid[:20])}"
 
 
 # -- learning --------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -23,6 +22,7 @@ from polars import selectors
 
 from zenml.core import Blob, Files, StepContext
 from zenml.core.errors import ConfigurationError, DataError, Problem
+from zenml.steps._methods import fits, nearest_column
 from zenml.steps._sequence_methods import (
     DEFAULTS,
     FILLINGS,
@@ -119,7 +119,7 @@ def _columns(step: StandardSequencer, schema: Mapping[str, str]) -> list[dict[st
     raw = [name for name, kind in schema.items() if kind in DEFAULTS]
     overwrite = step.overwrite or {}
     problems = [
-        Problem(path, f"the data has no column '{name}'", _close(name, raw))
+        Problem(path, f"the data has no column '{name}'", nearest_column(name, raw))
         for path, name in (
             ("timestamp_column", step.timestamp_column),
             ("category_column", step.category_column),
@@ -212,21 +212,10 @@ def _misfits(column: Mapping[str, Any]) -> list[Problem]:
         problems.append(Problem(f"{path}.filling", message, "use 'forward' or 'custom'"))
     if filling["method"] == "custom":
         value = filling["parameters"]["custom_value"]
-        expected = {
-            "boolean": (bool,),
-            "float": (int, float),
-            "integer": (int,),
-            "string": (str,),
-        }[resampled]
-        if not isinstance(value, expected) or (isinstance(value, bool) and resampled != "boolean"):
+        if not fits(value, resampled):
             message = f"'{name}' is resampled to type {resampled}, and {value!r} is not"
             problems.append(Problem(f"{path}.filling.custom_value", message))
     return problems
-
-
-def _close(name: str, valid: Sequence[str]) -> str:
-    close = get_close_matches(name, valid, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"it has: {', '.join(valid[:20])}"
 
 
 def _types(
