@@ -65,7 +65,7 @@ class BatchInferencePipeline(Pipeline):
         return self
 
     def get_predictions(self, sample_size: int = 100_000) -> Any:
-        """The first predictions of the latest run of this pipeline.
+        """The first predictions of the latest run that ``run()`` gave.
 
         Args:
             sample_size: How many rows at most. No more shards are read than hold them.
