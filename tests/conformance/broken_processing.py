@@ -348,7 +348,9 @@ class LeavesAProcess(Sound):
     """Leaves a process behind if it is interrupted."""
 
     def map(self, units, context):
-        with subprocess.Popen(["sh", "-c", "trap '' INT; sleep 30"]) as process:
+        command = "trap '' INT; echo deaf; sleep 30"
+        with subprocess.Popen(["sh", "-c", command], stdout=subprocess.PIPE) as process:
+            process.stdout.readline()  # else Ctrl-C may come before the trap is set
             yield from super().map(units, context)
             process.kill()
 
