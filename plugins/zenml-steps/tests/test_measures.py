@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import math
 import statistics
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from zenml.steps._measures import Counts, Moments, Sketch, count_values, numbers_of, quantiles
+from zenml.steps._measures import (
+    Counts,
+    Moments,
+    Sketch,
+    count_values,
+    encode_counts,
+    in_columns,
+    numbers_of,
+    quantiles,
+)
 
 RANDOM = np.random.default_rng(7)
 
@@ -60,32 +70,41 @@ def test_moments_of_nothing_are_nothing() -> None:
 
 def test_both_zeros_are_one_value() -> None:
     assert str(Moments.of(np.array([-0.0])).minimum) == "0.0"
-    assert [
-        str(value) for value in Counts.of(count_values(pl.Series([-0.0, 0.0])), 5).values or {}
-    ] == ["0.0"]
+    assert str(encode_counts(count_values(pl.Series([-0.0, 0.0])), 5)) == "[[0.0], [2]]"
+
+
+def counts_of(parts: list[pl.Series], limit: int) -> Counts:
+    merged = Counts(limit)
+    for part in parts:
+        merged.add(encode_counts(count_values(part), limit))
+    return merged
 
 
 def test_values_are_counted_up_to_a_limit() -> None:
     values = pl.Series(["b", "a", "b", None, "c"])
-    assert Counts.of(count_values(values), 3).by_frequency() == [["b", 2], ["a", 1], ["c", 1]]
-    assert Counts.of(count_values(values), 2).values is None
+    assert counts_of([values], 3).by_frequency() == [["b", 2], ["a", 1], ["c", 1]]
+    assert counts_of([values], 2).values is None
 
 
 def test_whether_values_are_too_many_does_not_depend_on_the_division() -> None:
     values = pl.Series(RANDOM.integers(0, 50, 1_000).tolist())
-    for limit, expected in ((50, 50), (49, None)):
-        merged = Counts(limit)
-        for part in (values[:10], values[10:600], values[600:]):
-            merged.add(Counts.of(count_values(part), limit).encode())
-        assert (None if merged.values is None else len(merged.values)) == expected
-        assert merged.encode() == Counts.of(count_values(values), limit).encode()
+    parts = [values[:10], values[10:600], values[600:]]
+    assert counts_of(parts, 50).by_frequency() == counts_of([values], 50).by_frequency()
+    assert len(counts_of(parts, 50).values or {}) == 50
+    assert counts_of(parts, 49).values is None
+    assert counts_of([values], 49).values is None
+
+
+@pytest.mark.parametrize(
+    "values", [["b", "é", "a", "😀", "~"], [3, -1], [0.5, -2.0], [True, False]]
+)
+def test_counts_are_written_in_the_order_of_the_values(values: list[Any]) -> None:
+    assert encode_counts(count_values(pl.Series(values)), 9) == in_columns(dict.fromkeys(values, 1))
 
 
 def test_what_is_not_finite_is_not_counted() -> None:
-    assert Counts.of(count_values(pl.Series([math.nan, math.inf, None, 1.0])), 9).encode() == [
-        [1.0],
-        [1],
-    ]
+    values = pl.Series([math.nan, math.inf, None, 1.0])
+    assert encode_counts(count_values(values), 9) == [[1.0], [1]]
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1.0, 1e12])

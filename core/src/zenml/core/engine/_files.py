@@ -56,8 +56,11 @@ class StoreFiles:
         with open(path, "rb") as file:
             blob = Blob(_hash(file), os.fstat(file.fileno()).st_size)
         # Where the store is a folder, moving is free, and mends bytes that may be damaged.
-        if self._store.local_path(blob.key) is not None or not self._has(blob):
+        stored = self._store.local_path(blob.key)
+        if stored is not None or not self._has(blob):
             self._store.upload(blob.key, path)
+        if stored is not None:
+            _checked[str(stored)] = _stamp(stored)
         return blob
 
     def put_bytes(self, data: bytes) -> Blob:
@@ -93,8 +96,7 @@ class StoreFiles:
         return path
 
     def _check(self, path: Path, blob: Blob) -> None:
-        status = os.stat(path)
-        stamp = (status.st_size, status.st_mtime_ns, status.st_ino)
+        stamp = _stamp(path)
         if _checked.get(str(path)) == stamp:
             return
         with open(path, "rb") as file:
@@ -138,6 +140,11 @@ def scratch_is_in_use(name: str) -> bool:
     if prefix != "scratch" or host != _scratch_prefix().split("-")[1] or not pid.isdigit():
         return False
     return process_lives(int(pid))
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def _hash(file: BinaryIO) -> str:

@@ -385,6 +385,11 @@ def _offset_of(data: bytes, row: int, columns: int, dialect: Dialect) -> int:
 
 def _parse(text: bytes, types: Mapping[str, str], dialect: Dialect) -> pl.DataFrame:
     """Parse rows without a header. Raises ``PolarsError`` if a value does not fit its type."""
+    empty_is_null = "" in dialect.null_values
+    nulls = dialect.null_values
+    if empty_is_null and (dialect.quote is None or dialect.quote.encode() not in text):
+        # Without quotes it need not be compared with every field.
+        nulls = [value for value in nulls if value]
     return pl.read_csv(
         text,
         has_header=False,
@@ -393,8 +398,8 @@ def _parse(text: bytes, types: Mapping[str, str], dialect: Dialect) -> pl.DataFr
         },
         separator=dialect.separator,
         quote_char=dialect.quote,
-        null_values=dialect.null_values,
-        empty_string_is_null="" in dialect.null_values,
+        null_values=nulls or None,
+        empty_string_is_null=empty_is_null,
         ignore_errors=False,
         infer_schema=False,
         glob=False,

@@ -224,7 +224,7 @@ def without_missing(column: Mapping[str, Any], method: str, series: pl.Series) -
     values = series.cast(pl.Float64)
     if series.dtype.is_float():
         values = values.fill_nan(None)
-    return values if fill is None else values.fill_null(float(fill))
+    return values if fill is None or not values.null_count() else values.fill_null(float(fill))
 
 
 def apply_step(step: Mapping[str, Any], values: Any) -> Any:

@@ -29,6 +29,7 @@ __all__ = [
     "Numbers",
     "Sketch",
     "count_values",
+    "encode_counts",
     "in_columns",
     "numbers_of",
     "quantiles",
@@ -164,6 +165,16 @@ def count_values(series: pl.Series) -> pl.DataFrame:
     return counted.with_columns(pl.col("value") + 0.0) if floats else counted
 
 
+def encode_counts(counted: pl.DataFrame, limit: int) -> list[list[Any]] | None:
+    """What ``count_values`` gives as plain data: the values in order, and their counts.
+
+    None if there are more than ``limit``.
+    """
+    if counted.height > limit:
+        return None
+    return [column.to_list() for column in counted.sort("value")]
+
+
 def in_columns(counts: Mapping[Any, int]) -> list[list[Any]]:
     """Counts as plain data, by value: the values, and how often each occurs."""
     values = sorted(counts)
@@ -182,15 +193,8 @@ class Counts:
         self.limit = limit
         self.values: dict[Any, int] | None = {}
 
-    @classmethod
-    def of(cls, counted: pl.DataFrame, limit: int) -> Counts:
-        """From what ``count_values`` gives."""
-        found = cls(limit)
-        found.add(None if counted.height > limit else [column.to_list() for column in counted])
-        return found
-
     def add(self, other: Sequence[Sequence[Any]] | None) -> None:
-        """Add encoded counts of another shard."""
+        """Add the encoded counts of a shard."""
         if self.values is None or other is None:
             self.values = None
             return
@@ -203,10 +207,6 @@ class Counts:
     def by_frequency(self) -> list[list[Any]]:
         """``[value, count]``, the most frequent first, equally frequent ones by value."""
         return sorted(map(list, (self.values or {}).items()), key=lambda pair: (-pair[1], pair[0]))
-
-    def encode(self) -> list[list[Any]] | None:
-        """As plain data, by value: the values, and their counts. None if there were too many."""
-        return None if self.values is None else in_columns(self.values)
 
 
 class Sketch:

@@ -11,7 +11,15 @@ import polars as pl
 from zenml.core import Blob, Files, StepContext, UnitFunction
 from zenml.core.errors import ConfigurationError, DataError, Problem
 from zenml.steps._applying import apply_step, apply_transform, prepared, without_missing
-from zenml.steps._measures import Counts, Moments, Sketch, count_values, numbers_of, quantiles
+from zenml.steps._measures import (
+    Counts,
+    Moments,
+    Sketch,
+    count_values,
+    encode_counts,
+    numbers_of,
+    quantiles,
+)
 from zenml.steps._methods import (
     DEFAULTS,
     FILLINGS,
@@ -259,8 +267,8 @@ def _measure_prepared(values: Any, method: str) -> dict[str, Any]:
 def _measure(series: pl.Series, needs: Sequence[str]) -> dict[str, Any]:
     partial: dict[str, Any] = {}
     if "counts" in needs:
-        counts = Counts.of(count_values(series.cast(pl.String)), VOCABULARY_LIMIT)
-        partial |= {"counts": counts.encode(), "missing": series.null_count()}
+        counts = encode_counts(count_values(series.cast(pl.String)), VOCABULARY_LIMIT)
+        partial |= {"counts": counts, "missing": series.null_count()}
     if "moments" in needs or "bins" in needs:
         numbers = numbers_of(series)
         partial["missing"] = numbers.missing

@@ -11,12 +11,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-import numpy as np
 import polars as pl
 
 from zenml.core import Blob, Files
 from zenml.steps._bars import Bars
-from zenml.steps._measures import Counts, Moments, Sketch, count_values, numbers_of, quantiles
+from zenml.steps._measures import (
+    Counts,
+    Moments,
+    Sketch,
+    count_values,
+    encode_counts,
+    numbers_of,
+    quantiles,
+)
 from zenml.steps._plain import decode, encode
 from zenml.steps._sketches import DISTINCT_ERROR, Distinct, Frequent
 from zenml.steps._tables import DTYPES
@@ -42,14 +49,14 @@ def _measure(series: pl.Series) -> dict[str, Any]:
     if series.dtype not in DTYPES.values():
         return partial  # a vector, of which there is nothing more to say
     counted = count_values(series)
-    partial["counts"] = counts = Counts.of(counted, DISTINCT_LIMIT).encode()
+    partial["counts"] = counts = encode_counts(counted, DISTINCT_LIMIT)
     if counts is None:
         partial["distinct"] = Distinct.of(counted["value"]).encode()
         partial["frequent"] = Frequent.of(counted).encode()
     if series.dtype == pl.String:
-        lengths = counted["value"].str.len_chars().cast(pl.Int64).to_numpy()
-        repeated = np.repeat(lengths, counted["count"].to_numpy())
-        return {**partial, "lengths": Moments.of(repeated).encode()}
+        lengths = counted.group_by(pl.col("value").str.len_chars()).agg(pl.col("count").sum())
+        moments = Moments.of_counted(*(column.to_list() for column in lengths))
+        return {**partial, "lengths": moments.encode()}
     if counts is not None and not series.dtype.is_float():
         partial["moments"] = Moments.of_counted(*counts).encode()
         return partial
