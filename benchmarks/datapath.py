@@ -55,6 +55,7 @@ class Peer:
 
 PEERS = (
     Peer("polars", ("polars>=2",)),
+    Peer("polars_plainly", ("polars>=2",), rounds=1),
     Peer("duckdb", ("duckdb>=2",)),
     Peer("pyspark", ("pyspark>=4",), rounds=1),
     Peer("beam", ("apache-beam>=2.70", "pyarrow"), rounds=1),

@@ -48,7 +48,7 @@ def describe(data: pl.LazyFrame, name: str, *, numeric: bool) -> dict[str, Any]:
     }
 
 
-def main(source: str, out: Path) -> None:
+def main(source: str, out: Path, describe: Any = describe) -> None:
     """Take the snapshot, describe it, split it, and standardise it."""
     out.mkdir()
     parquet: dict[str, Any] = {"compression": "zstd", "compression_level": 1}
