@@ -9,7 +9,7 @@ files are read (once, nearly always), never what comes out.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import polars as pl
 
@@ -30,7 +30,16 @@ from zenml.datasources._csv_records import (
 )
 from zenml.datasources._csv_types import first_misfit, guess, infer
 from zenml.datasources._snapshot import check_known, put_together, quoted, read_typed, write_shard
-from zenml.datasources._source_bytes import blocks, compression_of, part, read, unpacked
+from zenml.datasources._source_bytes import (
+    Layout,
+    blocks,
+    compression_of,
+    read,
+    samples,
+    texts,
+    unit_places,
+    unpacked,
+)
 from zenml.datasources._source_files import SourceFile, find_files, stamp
 from zenml.datasources._types import UNKNOWN, join, settle
 from zenml.steps._tables import dtype_of
@@ -42,21 +51,9 @@ __all__ = ["read_shards", "take_snapshot"]
 
 _HEADER_BYTES: Final = 1 << 20
 _SAMPLE_BYTES: Final = 1 << 15
-_SAMPLES: Final = 8
 _LONG_RECORD: Final = (
     f"a record is longer than {SHARD_BYTES >> 20} MiB, probably because a quote is never closed"
 )
-
-
-class _Layout(NamedTuple):
-    """One file: where its rows are."""
-
-    file: SourceFile
-    compression: str | None
-    header: list[str]
-    #: Offset of the first record; and of each shard, for a file that is not compressed.
-    body: int
-    cuts: list[tuple[int, int]]
 
 
 def take_snapshot(source: CSVDatasource, context: StepContext) -> dict[str, Any]:
@@ -64,8 +61,12 @@ def take_snapshot(source: CSVDatasource, context: StepContext) -> dict[str, Any]
     dialect = Dialect(source.separator, source.quote, list(source.null_values))
     files = find_files(source.path, source.suffixes)
     stamps = {file: stamp(file) for file in files}
-    layouts = [_lay_out(file, dialect, source.rows_per_shard) for file in files]
-    columns = _same_header(layouts)
+    layouts, headers = [], []
+    for file in files:
+        layout, header = _lay_out(file, dialect, source.rows_per_shard)
+        layouts.append(layout)
+        headers.append(header)
+    columns = _same_header(files, headers)
     given = source.schema or {}
     check_known(given, columns, f"{files[0].name}, line 1", "the schema")
 
@@ -87,7 +88,7 @@ def take_snapshot(source: CSVDatasource, context: StepContext) -> dict[str, Any]
 # -- before the units ------------------------------------------------------------------------------
 
 
-def _lay_out(file: SourceFile, dialect: Dialect, rows: int) -> _Layout:
+def _lay_out(file: SourceFile, dialect: Dialect, rows: int) -> tuple[Layout, list[str]]:
     """Read a file's header and, unless it is compressed, find out where its shards begin."""
     with file.open() as raw:
         compression = compression_of(raw)
@@ -95,7 +96,7 @@ def _lay_out(file: SourceFile, dialect: Dialect, rows: int) -> _Layout:
             beginning = read(text, _HEADER_BYTES, file)
             header, body = read_header(beginning, dialect, file.name)
             if compression is not None:
-                return _Layout(file, compression, header, body, [])
+                return Layout(file, compression, body, []), header
             text.seek(body)
             try:
                 cuts = list(cut(blocks(text, file), body, dialect, rows))
@@ -104,7 +105,7 @@ def _lay_out(file: SourceFile, dialect: Dialect, rows: int) -> _Layout:
                 data = read(text, SHARD_BYTES, file)
                 row = _rows_before(text, body, error.start, dialect, file)
                 raise _long_record(data, len(header), dialect, file, row) from error
-            return _Layout(file, None, header, body, cuts)
+            return Layout(file, None, body, cuts), header
 
 
 def _rows_before(text: BinaryIO, start: int, end: int, dialect: Dialect, file: SourceFile) -> int:
@@ -124,50 +125,41 @@ def _long_record(
     )
 
 
-def _same_header(layouts: Sequence[_Layout]) -> list[str]:
-    first = layouts[0]
-    for other in layouts[1:]:
-        if other.header != first.header:
-            missing = [name for name in first.header if name not in other.header]
-            extra = [name for name in other.header if name not in first.header]
+def _same_header(files: Sequence[SourceFile], headers: Sequence[list[str]]) -> list[str]:
+    first = headers[0]
+    for file, other in zip(files, headers, strict=True):
+        if other != first:
+            missing = [name for name in first if name not in other]
+            extra = [name for name in other if name not in first]
             said = [f"it lacks {quoted(missing)}"] if missing else []
             said += [f"it adds {quoted(extra)}"] if extra else []
             raise DataError(
                 "the files have different headers: "
                 + (" and ".join(said) or "the order of the columns differs"),
-                where=f"{other.file.name}, line 1, compared with {first.file.name}",
+                where=f"{file.name}, line 1, compared with {files[0].name}",
                 remedy="read files of one kind by one datasource: narrow the path, or give every "
                 "file the same header",
             )
-    return first.header
+    return first
 
 
-def _guess(layouts: Sequence[_Layout], dialect: Dialect, columns: Sequence[str]) -> dict[str, str]:
+def _guess(layouts: Sequence[Layout], dialect: Dialect, columns: Sequence[str]) -> dict[str, str]:
     """A first guess from a few places. At most the truth: a sample cannot need more than all."""
-    texts = []
-    places = [(layout, start) for layout in layouts for start, _ in layout.cuts]
-    step = max(len(places) // _SAMPLES, 1)
-    chosen = places[::step][:_SAMPLES] or [(layouts[0], layouts[0].body)]
-    for layout, start in chosen:
-        with layout.file.open() as raw, unpacked(raw, layout.compression, layout.file) as text:
-            if layout.compression is None:
-                text.seek(start)
-            else:
-                read(text, start, layout.file)
-            data = read(text, _SAMPLE_BYTES, layout.file)
-        if len(data) == _SAMPLE_BYTES:  # a record that is cut off could need more than it does
-            data = whole_records(data, dialect)
-        if data:
-            texts.append(data if data.endswith(b"\n") else data + b"\n")
+    wholes = []
+    for data in samples(layouts, _SAMPLE_BYTES):
+        # A record that is cut off could need more than it does.
+        whole = whole_records(data, dialect) if len(data) == _SAMPLE_BYTES else data
+        if whole:
+            wholes.append(whole if whole.endswith(b"\n") else whole + b"\n")
     try:
-        frame = _parse(b"".join(texts), dict.fromkeys(columns, "string"), dialect)
+        frame = _parse(b"".join(wholes), dict.fromkeys(columns, "string"), dialect)
     except pl.exceptions.PolarsError:
         return dict.fromkeys(columns, UNKNOWN)  # the units find out what is wrong, and where
     return guess(frame)
 
 
 def _payloads(
-    layouts: Sequence[_Layout],
+    layouts: Sequence[Layout],
     dialect: Dialect,
     types: Mapping[str, str],
     given: Mapping[str, str],
@@ -179,12 +171,8 @@ def _payloads(
         "given": sorted(given),
         "rows_per_shard": rows,
     }
-    for layout in layouts:
-        place = {**common, "file": list(layout.file), "compression": layout.compression}
-        if layout.compression is not None:
-            yield {**place, "body": layout.body}
-        for start, end in layout.cuts:
-            yield {**place, "body": layout.body, "start": start, "end": end}
+    for place in unit_places(layouts):
+        yield {**common, **place}
 
 
 # -- units -----------------------------------------------------------------------------------------
@@ -210,23 +198,20 @@ def read_shards(payload: Mapping[str, Any], files: Files) -> dict[str, Any]:
     """
     file = SourceFile(*payload["file"])
     reader = _Reader(payload, file, files)
-    with file.open() as raw, unpacked(raw, payload["compression"], file) as text:
-        try:
-            if "start" in payload:
-                reader.add(part(text, payload["start"], payload["end"], file))
-            else:
-                read(text, payload["body"], file)
-                for data in stream(blocks(text, file), reader.dialect, payload["rows_per_shard"]):
-                    reader.add(data)
-        except _BadRowsError as error:
-            return {"shards": [], "needs": {}, "problem": error.problem}
-        except LongRecordError:
-            problem = {
-                "message": _LONG_RECORD,
-                "where": f"{file.name}, at row {reader.rows + 1} or later",
-                "remedy": "close the quote; if quotes mean nothing in this file, pass quote=None",
-            }
-            return {"shards": [], "needs": {}, "problem": problem}
+    try:
+        for data in texts(
+            payload, lambda blocks: stream(blocks, reader.dialect, payload["rows_per_shard"])
+        ):
+            reader.add(data)
+    except _BadRowsError as error:
+        return {"shards": [], "needs": {}, "problem": error.problem}
+    except LongRecordError:
+        problem = {
+            "message": _LONG_RECORD,
+            "where": f"{file.name}, at row {reader.rows + 1} or later",
+            "remedy": "close the quote; if quotes mean nothing in this file, pass quote=None",
+        }
+        return {"shards": [], "needs": {}, "problem": problem}
     return {"shards": reader.shards, "needs": reader.needs, "written": reader.written}
 
 

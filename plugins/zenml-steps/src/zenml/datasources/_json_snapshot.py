@@ -7,7 +7,7 @@ does not fit it has all read once more.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
@@ -23,7 +23,16 @@ from zenml.datasources._snapshot import (
     shard_rows,
     write_shard,
 )
-from zenml.datasources._source_bytes import blocks, compression_of, part, read, unpacked
+from zenml.datasources._source_bytes import (
+    Layout,
+    blocks,
+    compression_of,
+    read,
+    samples,
+    texts,
+    unit_places,
+    unpacked,
+)
 from zenml.datasources._source_files import SourceFile, find_files, stamp
 from zenml.datasources._types import NOTHING, UNKNOWN, join, settle
 from zenml.datasources._values import first_misfit, need_of, series_of
@@ -35,21 +44,10 @@ __all__ = ["read_shards", "take_snapshot"]
 
 _BOM: Final = b"\xef\xbb\xbf"
 _SAMPLE_BYTES: Final = 1 << 16
-_SAMPLES: Final = 8
 #: JSON has no line end inside of a value.
 _LINES: Final = Dialect(",", None, [])
 _LONG_LINE: Final = f"a line is longer than {SHARD_BYTES >> 20} MiB"
 _LONG_REMEDY: Final = "write one object a line: jq -c '.[]' old > new.jsonl"
-
-
-class _Layout(NamedTuple):
-    """One file: where its lines are."""
-
-    file: SourceFile
-    compression: str | None
-    #: Bytes before the first line; and where each shard is, for a file that is not compressed.
-    body: int
-    cuts: list[tuple[int, int]]
 
 
 def take_snapshot(source: JSONLinesDatasource, context: StepContext) -> dict[str, Any]:
@@ -74,7 +72,7 @@ def take_snapshot(source: JSONLinesDatasource, context: StepContext) -> dict[str
     return put_together(types, shards, context)
 
 
-def _lay_out(file: SourceFile, rows: int) -> _Layout:
+def _lay_out(file: SourceFile, rows: int) -> Layout:
     with file.open() as raw:
         compression = compression_of(raw)
         with unpacked(raw, compression, file) as text:
@@ -87,7 +85,7 @@ def _lay_out(file: SourceFile, rows: int) -> _Layout:
                 )
             body = len(_BOM) if first == _BOM else 0
             if compression is not None:
-                return _Layout(file, compression, body, [])
+                return Layout(file, compression, body, [])
             text.seek(body)
             try:
                 cuts = list(cut(blocks(text, file), body, _LINES, rows))
@@ -97,24 +95,15 @@ def _lay_out(file: SourceFile, rows: int) -> _Layout:
                 raise DataError(
                     _LONG_LINE, where=f"{file.name}, line {line}", remedy=_LONG_REMEDY
                 ) from error
-            return _Layout(file, None, body, cuts)
+            return Layout(file, None, body, cuts)
 
 
-def _guess(layouts: Sequence[_Layout], given: Mapping[str, str]) -> dict[str, str]:
+def _guess(layouts: Sequence[Layout], given: Mapping[str, str]) -> dict[str, str]:
     """A first guess from a few places. At most the truth: a sample cannot need more than all."""
     types: dict[str, str] = {}
-    places = [(layout, start) for layout in layouts for start, _ in layout.cuts]
-    step = max(len(places) // _SAMPLES, 1)
-    for layout, start in places[::step][:_SAMPLES] or [(layouts[0], layouts[0].body)]:
-        with layout.file.open() as raw, unpacked(raw, layout.compression, layout.file) as text:
-            if layout.compression is None:
-                text.seek(start)
-            else:
-                read(text, start, layout.file)
-            data = read(text, _SAMPLE_BYTES, layout.file)
-        if len(data) == _SAMPLE_BYTES:
-            data = data[: data.rfind(b"\n") + 1]
-        parsed = parse(data)
+    for data in samples(layouts, _SAMPLE_BYTES):
+        whole = data[: data.rfind(b"\n") + 1] if len(data) == _SAMPLE_BYTES else data
+        parsed = parse(whole)
         if isinstance(parsed, LineProblem):
             continue  # the units find out what is wrong, and where
         rows, _ = parsed
@@ -134,19 +123,15 @@ def _names(rows: Sequence[Row]) -> dict[str, None]:
 
 
 def _payloads(
-    layouts: Sequence[_Layout], types: Mapping[str, str], given: Mapping[str, str], rows: int
+    layouts: Sequence[Layout], types: Mapping[str, str], given: Mapping[str, str], rows: int
 ) -> Iterator[dict[str, Any]]:
     common = {
         "types": [list(column) for column in types.items()],
         "given": [list(column) for column in sorted(given.items())],
         "rows_per_shard": rows,
     }
-    for layout in layouts:
-        place = {**common, "file": list(layout.file), "compression": layout.compression}
-        if layout.compression is not None:
-            yield {**place, "body": layout.body}
-        for start, end in layout.cuts:
-            yield {**place, "start": start, "end": end}
+    for place in unit_places(layouts):
+        yield {**common, **place}
 
 
 # -- units -----------------------------------------------------------------------------------------
@@ -167,20 +152,17 @@ def read_shards(payload: Mapping[str, Any], files: Files) -> dict[str, Any]:
     """
     file = SourceFile(*payload["file"])
     reader = _Reader(payload, file, files)
-    with file.open() as raw, unpacked(raw, payload["compression"], file) as text:
-        try:
-            if "start" in payload:
-                reader.add(part(text, payload["start"], payload["end"], file))
-            else:
-                read(text, payload["body"], file)
-                for data in stream(blocks(text, file), _LINES, payload["rows_per_shard"]):
-                    reader.add(data)
-        except _BadLineError as error:
-            return {"shards": [], "needs": {}, "columns": [], "problem": error.problem}
-        except LongRecordError:
-            where = f"{file.name}, behind line {reader.lines}"
-            problem = {"message": _LONG_LINE, "where": where, "remedy": _LONG_REMEDY}
-            return {"shards": [], "needs": {}, "columns": [], "problem": problem}
+    try:
+        for data in texts(
+            payload, lambda blocks: stream(blocks, _LINES, payload["rows_per_shard"])
+        ):
+            reader.add(data)
+    except _BadLineError as error:
+        return {"shards": [], "needs": {}, "columns": [], "problem": error.problem}
+    except LongRecordError:
+        where = f"{file.name}, behind line {reader.lines}"
+        problem = {"message": _LONG_LINE, "where": where, "remedy": _LONG_REMEDY}
+        return {"shards": [], "needs": {}, "columns": [], "problem": problem}
     return {
         "shards": reader.shards if reader.written else [],
         "needs": reader.needs,

@@ -1,4 +1,8 @@
-"""The text behind a file's bytes: unpacked, read in blocks, and with errors that name the file."""
+"""The text behind a file's bytes: unpacked, read in blocks, and with errors that name the file.
+
+A file that is not compressed is cut into shards beforehand, and each is read by a unit of its own;
+a compressed one is a stream, which one unit reads.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,44 @@ import gzip
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
-from typing import BinaryIO, Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, Final, NamedTuple
 
 from zenml.core.errors import DataError
 from zenml.datasources._source_files import SourceFile
 
-__all__ = ["BLOCK", "blocks", "compression_of", "damaged", "part", "read", "unpacked"]
+__all__ = [
+    "BLOCK",
+    "Layout",
+    "blocks",
+    "compression_of",
+    "damaged",
+    "read",
+    "samples",
+    "texts",
+    "unit_places",
+    "unpacked",
+]
 
 #: Bytes looked at at once: few enough for the processor's cache.
 BLOCK: Final = 1 << 18
+_SAMPLES: Final = 8
+
+
+class Layout(NamedTuple):
+    """One file: where its rows are.
+
+    Attributes:
+        file: The file.
+        compression: How it is compressed, if it is.
+        body: Offset of the first row.
+        cuts: Start and end of each shard, for a file that is not compressed.
+    """
+
+    file: SourceFile
+    compression: str | None
+    body: int
+    cuts: list[tuple[int, int]]
 
 
 def compression_of(stream: BinaryIO) -> str | None:
@@ -79,7 +111,7 @@ def read(text: BinaryIO, size: int, file: SourceFile) -> bytes:
         ) from error
 
 
-def part(text: BinaryIO, start: int, end: int, file: SourceFile) -> bytes:
+def _part(text: BinaryIO, start: int, end: int, file: SourceFile) -> bytes:
     """The bytes between two places. Raises ``DataError`` if they are no longer there."""
     text.seek(start)
     data = read(text, end - start, file)
@@ -102,6 +134,52 @@ def blocks(text: BinaryIO, file: SourceFile, size: int | None = None) -> Iterato
         if left is not None:
             left -= len(block)
         yield block
+
+
+def samples(layouts: Sequence[Layout], size: int) -> Iterator[bytes]:
+    """Up to ``size`` bytes from each of a few places at which rows begin."""
+    places = [(layout, start) for layout in layouts for start, _ in layout.cuts]
+    step = max(len(places) // _SAMPLES, 1)
+    for layout, start in places[::step][:_SAMPLES] or [(layouts[0], layouts[0].body)]:
+        with layout.file.open() as raw, unpacked(raw, layout.compression, layout.file) as text:
+            if layout.compression is None:
+                text.seek(start)
+            else:
+                read(text, start, layout.file)
+            data = read(text, size, layout.file)
+        yield data
+
+
+def unit_places(layouts: Sequence[Layout]) -> Iterator[dict[str, Any]]:
+    """What each unit reads, as a part of its payload: one shard, or a compressed file."""
+    for layout in layouts:
+        place = {
+            "file": list(layout.file),
+            "compression": layout.compression,
+            "body": layout.body,
+        }
+        if layout.compression is not None:
+            yield place
+        for start, end in layout.cuts:
+            yield {**place, "start": start, "end": end}
+
+
+def texts(
+    place: Mapping[str, Any], divide: Callable[[Iterator[bytes]], Iterator[bytes]]
+) -> Iterator[bytes]:
+    """The text of each shard that a unit reads. Raises ``DataError``.
+
+    Args:
+        place: One of ``unit_places``.
+        divide: Cuts a stream of blocks into the texts of shards.
+    """
+    file = SourceFile(*place["file"])
+    with file.open() as raw, unpacked(raw, place["compression"], file) as text:
+        if "start" in place:
+            yield _part(text, place["start"], place["end"], file)
+        else:
+            read(text, place["body"], file)
+            yield from divide(blocks(text, file))
 
 
 def damaged(file: SourceFile, error: Exception) -> DataError:
