@@ -16,7 +16,7 @@ nox.options.sessions = ["lint", "typecheck", "tests"]
 DISTRIBUTIONS = {
     "zenml-core": "./core[testing]",
     "zenml-local": "./plugins/zenml-local",
-    "zenml-steps": "./plugins/zenml-steps[sklearn,sql]",
+    "zenml-steps": "./plugins/zenml-steps[image,sklearn,sql]",
 }
 
 

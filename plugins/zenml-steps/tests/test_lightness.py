@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ PUBLIC = {
     "zenml.datasources": [
         "CSVDatasource",
         "FrameDatasource",
+        "ImageDatasource",
         "JSONDatasource",
         "JSONLinesDatasource",
         "PandasDatasource",
@@ -48,7 +50,7 @@ before = set(sys.modules)
 import zenml.steps.plugin
 assert not [name for name in set(sys.modules) - before if not name.startswith("zenml")], "plugin"
 from zenml.datasources import CSVDatasource, ParquetDatasource, PostgresDatasource, SQLDatasource
-from zenml.datasources import FrameDatasource, JSONLinesDatasource
+from zenml.datasources import FrameDatasource, ImageDatasource, JSONLinesDatasource
 from zenml.steps import Dataset, Model
 from zenml.steps.anomalies import Anomalies
 from zenml.steps.derive import DerivedColumns
@@ -63,6 +65,7 @@ from zenml.steps.trainer import SKLearnTrainer
 CSVDatasource(name="rows", path=sys.argv[1]).fingerprint()
 ParquetDatasource(name="rows", path=sys.argv[1]).fingerprint()
 JSONLinesDatasource(name="rows", path=sys.argv[1]).fingerprint()
+ImageDatasource(name="rows", base_path=sys.argv[2]).fingerprint()
 FrameDatasource(name="rows", frame=f"sha256:{'0' * 64}:0").parameters()
 SQLDatasource(name="rows", url="sqlite:///rows.db", table="t").fingerprint()
 PostgresDatasource(
@@ -78,6 +81,8 @@ SplitStatistics().parameters()
 SplitSchema().parameters()
 Anomalies().parameters()
 StandardPreprocesser(overwrite={"a": {"transform": "no_transform"}}).parameters()
+load = {"method": "load_binary_image", "parameters": {"height": 2, "width": 2}}
+StandardPreprocesser(overwrite={"a": {"transform": load}}).parameters()
 StandardSequencer(timestamp_column="at").parameters()
 SKLearnTrainer().parameters()
 Evaluator(slices=["a"]).parameters()
@@ -86,12 +91,15 @@ print(*sorted({name.partition(".")[0] for name in sys.modules}))
 """
 
 
-def test_a_plan_can_be_built_without_any_library() -> None:
+def test_a_plan_can_be_built_without_any_library(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, __file__], capture_output=True, text=True, check=False
+        [sys.executable, "-c", PROGRAM, __file__, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
-    heavy = {"numpy", "pandas", "polars", "scipy", "skops", "sklearn", "sqlalchemy"}
+    heavy = {"PIL", "numpy", "pandas", "polars", "scipy", "skops", "sklearn", "sqlalchemy"}
     assert not heavy & set(done.stdout.split())
 
 

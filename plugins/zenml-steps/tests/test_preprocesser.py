@@ -442,7 +442,6 @@ def test_a_second_run_gives_the_same_artifact(
             "'pca' takes vectors of at most 256, and 'tfidf' gives 300",
             None,
         ),
-        ({"x": {"transform": "image_reshape"}}, "overwrite.x.transform", "takes images", None),
         ({"x": "no_transform"}, "overwrite.x", "expected {'filling'", None),
         ({"x": {"transform": []}}, "overwrite.x.transform", "is empty", None),
         ({"x": {"transform": 5}}, "overwrite.x.transform", "expected a name or", None),

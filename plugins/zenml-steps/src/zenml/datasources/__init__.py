@@ -7,6 +7,7 @@ from zenml.core.lazy import attach
 if TYPE_CHECKING:
     from zenml.datasources.csv import CSVDatasource
     from zenml.datasources.frame import FrameDatasource, PandasDatasource
+    from zenml.datasources.image import ImageDatasource
     from zenml.datasources.json_lines import JSONDatasource, JSONLinesDatasource
     from zenml.datasources.parquet import ParquetDatasource
     from zenml.datasources.sql import PostgresDatasource, SQLDatasource
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     __all__ = [
         "CSVDatasource",
         "FrameDatasource",
+        "ImageDatasource",
         "JSONDatasource",
         "JSONLinesDatasource",
         "PandasDatasource",
@@ -27,6 +29,7 @@ else:
         {
             "CSVDatasource": "zenml.datasources.csv",
             "FrameDatasource": "zenml.datasources.frame",
+            "ImageDatasource": "zenml.datasources.image",
             "JSONDatasource": "zenml.datasources.json_lines",
             "JSONLinesDatasource": "zenml.datasources.json_lines",
             "PandasDatasource": "zenml.datasources.frame",

@@ -185,6 +185,6 @@ def measure_shard(payload: list[Any], files: Files) -> dict[str, Any]:
     measures = measure(frame, files)
     return {
         "rows": frame.height,
-        "data": [blob.digest, blob.size],
+        "files": {"data": [blob.digest, blob.size]},
         "statistics": [measures.digest, measures.size],
     }

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 import polars as pl
+from polars import selectors
 
 from zenml.core import Blob, Files, StepContext
 from zenml.core.errors import DataError
@@ -31,6 +32,8 @@ __all__ = [
 #: The most values in a shard: 64 MiB of numbers.
 _VALUES: Final = 8 << 20
 _PART: Final = "data"
+#: Bytes are apart from the other columns, so that who looks at those need not fetch them.
+_BYTES_PART: Final = "bytes"
 
 
 def shard_rows(rows_per_shard: int, columns: int) -> int:
@@ -40,11 +43,13 @@ def shard_rows(rows_per_shard: int, columns: int) -> int:
 
 def write_shard(frame: pl.DataFrame, files: Files) -> dict[str, Any]:
     """Store a shard and its measures: plain data, for ``put_together``."""
-    blob = write_parquet(frame, files)
+    parts = {_PART: ~selectors.binary(), _BYTES_PART: selectors.binary()}
+    frames = {part: frame.select(columns) for part, columns in parts.items()}
+    blobs = {part: write_parquet(some, files) for part, some in frames.items() if some.width}
     measures = measure(frame, files)
     return {
         "rows": frame.height,
-        "data": [blob.digest, blob.size],
+        "files": {part: [blob.digest, blob.size] for part, blob in blobs.items()},
         "statistics": [measures.digest, measures.size],
     }
 
@@ -57,9 +62,13 @@ def put_together(
     shards = []
     first_row = 0
     for shard in written:
-        shards.append(Shard(first_row, shard["rows"], {_PART: Blob(*shard["data"])}))
+        blobs = {part: Blob(*blob) for part, blob in shard["files"].items()}
+        shards.append(Shard(first_row, shard["rows"], blobs))
         first_row += shard["rows"]
-    columns = tuple(Column(name, kind, _PART) for name, kind in schema.items())
+    columns = tuple(
+        Column(name, kind, _BYTES_PART if kind == "binary" else _PART)
+        for name, kind in schema.items()
+    )
     return {
         "examples": Dataset(columns, tuple(shards)),
         "statistics": statistics,

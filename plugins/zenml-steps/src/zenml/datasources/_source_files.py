@@ -15,7 +15,15 @@ from urllib.parse import unquote, urlsplit
 
 from zenml.core.errors import DataError, ObjectNotFoundError, StoreError
 
-__all__ = ["SourceFile", "changed_since", "digest", "find_files", "stamp"]
+__all__ = [
+    "FileBelow",
+    "SourceFile",
+    "changed_since",
+    "digest",
+    "find_below",
+    "find_files",
+    "stamp",
+]
 
 _WILDCARD = re.compile(r"[*?\[]")
 _CHUNK: Final = 1 << 20
@@ -57,6 +65,20 @@ class SourceFile(NamedTuple):
             raise _missing(self.name) from error
         except OSError as error:
             raise _unreadable(self.name, error) from error
+
+
+class FileBelow(NamedTuple):
+    """A file in a folder, at any depth.
+
+    Attributes:
+        path: Its path below the folder, with ``/``.
+        source: The file.
+        size: In bytes.
+    """
+
+    path: str
+    source: SourceFile
+    size: int
 
 
 def find_files(path: str, suffixes: tuple[str, ...]) -> list[SourceFile]:
@@ -145,6 +167,59 @@ def _in_store(url: str, suffixes: tuple[str, ...]) -> list[SourceFile]:
     if not keys:
         raise _missing(url)
     return [SourceFile(key, base) for key in sorted(keys, key=lambda key: key.split("/"))]
+
+
+def find_below(folder: str) -> list[FileBelow]:
+    """All files in a folder and in those inside it, in order; hidden ones are left out.
+
+    Raises ``DataError`` if there is no such folder.
+    """
+    if "://" in folder and not folder.startswith("file://"):
+        return _below_in_store(folder)
+    if folder.startswith("file://"):
+        folder = unquote(urlsplit(folder).path)
+    root = os.path.abspath(os.path.expanduser(folder))
+    if not os.path.isdir(root):
+        raise DataError(
+            "there is no such folder",
+            where=root,
+            remedy="check the path; a step that runs on another machine needs a path or URL that "
+            "this machine can read, such as one in a bucket",
+        )
+    found = []
+    seen = {os.path.realpath(root)}
+    pending = [(root, "")]
+    while pending:
+        place, above = pending.pop()
+        try:
+            for entry in os.scandir(place):
+                path = above + entry.name
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_file():
+                    found.append(FileBelow(path, SourceFile(entry.path), entry.stat().st_size))
+                elif entry.is_dir() and (real := os.path.realpath(entry.path)) not in seen:
+                    seen.add(real)  # links could lead round in a circle
+                    pending.append((entry.path, f"{path}/"))
+        except OSError as error:
+            raise _unreadable(place, error) from error
+    return sorted(found, key=lambda file: file.path.split("/"))
+
+
+def _below_in_store(url: str) -> list[FileBelow]:
+    from zenml.core import open_store
+
+    base = url.rstrip("/")
+    try:
+        listed = list(open_store(base).list(""))
+    except StoreError as error:
+        raise DataError(
+            f"the files cannot be listed: {error.message}", where=url, remedy=error.remedy
+        ) from error
+    if not listed:
+        raise _missing(url)
+    found = [FileBelow(item.key, SourceFile(item.key, base), item.size) for item in listed]
+    return sorted(found, key=lambda file: file.path.split("/"))
 
 
 def stamp(file: SourceFile) -> Any:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from zenml.core.errors import DataError
+from zenml.steps._images import Images, pixels
 from zenml.steps._pca import project
 from zenml.steps._tables import dtype_of
 from zenml.steps._terms import Terms, ngrams, weigh, words
@@ -157,6 +158,7 @@ def frame_of_rows(transform: Mapping[str, Any], rows: Any) -> pl.DataFrame:
 
 
 _EXPECTED: Final[Mapping[str, type]] = {
+    "binary": bytes,
     "boolean": bool,
     "float": float,
     "integer": int,
@@ -196,8 +198,10 @@ def _value_of(name: str, value: Any, kind: str, place: int) -> Any:
     item = getattr(value, "item", None)
     if callable(item) and type(plain := item()) is not type(value):
         return _value_of(name, plain, kind, place)
+    shown = repr(value)
+    shown = shown if len(shown) <= 200 else shown[:199] + "…"
     raise DataError(
-        f"'{name}' is of type {kind} in training, and {value!r} is none",
+        f"'{name}' is of type {kind} in training, and {shown} is none",
         where=f"row {place + 1}",
         remedy="send the values as they were in training",
     )
@@ -215,9 +219,11 @@ def _apply_column(column: Mapping[str, Any], series: pl.Series) -> pl.Series:
 
 
 def without_missing(column: Mapping[str, Any], method: str, series: pl.Series) -> pl.Series:
-    """A column's raw values, filled, as what the first transform takes: texts or numbers."""
+    """A column's raw values, filled, as what the first transform takes."""
     fill = column["filling"]
     values: pl.Series
+    if method == "load_binary_image":
+        return series
     if method in _OF_TEXT:
         values = series.cast(pl.String)
         return values if fill is None else values.fill_null(_text(fill, column["type"]))
@@ -228,8 +234,13 @@ def without_missing(column: Mapping[str, Any], method: str, series: pl.Series) -
 
 
 def apply_step(step: Mapping[str, Any], values: Any) -> Any:
-    """Apply one learnt transform to numbers, texts, vectors (a series each), or terms."""
+    """Apply one learnt transform to bytes, numbers, texts, vectors (a series each), or the like."""
     method = step["method"]
+    if method == "load_binary_image":
+        images = Images(values, step["channels"])
+        return images if step["height"] is None else _load(step, images, resize=False)
+    if method == "image_reshape":
+        return _load(step, values, resize=True)
     if method == "ngrams":
         shortest, longest = step["ngram_range"]
         return ngrams(values, shortest, longest, step["separator"])
@@ -243,6 +254,11 @@ def apply_step(step: Mapping[str, Any], values: Any) -> Any:
     if method in _OF_TEXT:
         return _look_up(step, values)
     return _scale(step, values)
+
+
+def _load(step: Mapping[str, Any], images: Images, *, resize: bool) -> pl.Series:
+    made = pixels(images, step["height"], step["width"], resize=resize)
+    return _vectors(images.encoded.name, made)
 
 
 def _weigh(step: Mapping[str, Any], terms: Terms) -> pl.Series:

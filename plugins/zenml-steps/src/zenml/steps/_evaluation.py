@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["area_under_curve", "evaluate", "predict_shard"]
 
 
+#: Types of columns whose values make slices.
+_SLICED: Final = ("boolean", "float", "integer", "string", "float32")
+
+
 def evaluate(
     step: Evaluator, model: Model, examples: Dataset, context: StepContext
 ) -> dict[str, Any]:
@@ -36,6 +40,13 @@ def evaluate(
     slices = [[item] if isinstance(item, str) else list(item) for item in step.slices]
     sliced = list(dict.fromkeys(name for item in slices for name in item))
     examples.check_columns([*model.features, model.label, *sliced])
+    unfit = [name for name in sliced if examples.schema[name] not in _SLICED]
+    if unfit:
+        raise DataError(
+            f"column '{unfit[0]}' is of type {examples.schema[unfit[0]]}, and makes no slices",
+            where=f"slices of {step.title}",
+            remedy="name a column of strings, integers, floats or booleans",
+        )
     metrics = _metrics(step, model)
     columns = list(dict.fromkeys([*model.features, model.label, *sliced]))
     positions = [examples.splits.index(split) for split in splits]

@@ -40,8 +40,9 @@ class Method(NamedTuple):
         takes: Column types that it can be first for.
         needs: What must be known of the values that it is given, in the training data:
             ``moments``, ``bins``, ``counts``, ``documents`` or ``products``.
-        gives: What it is given, to what it makes of that: ``number``, ``text``, ``terms`` (several
-            texts in a row), ``places`` (a number for each term) or ``vector``.
+        gives: What it is given, to what it makes of that: ``bytes``, ``image`` (of any size),
+            ``number``, ``text``, ``terms`` (several texts in a row), ``places`` (a number for each
+            term) or ``vector``.
     """
 
     parameters: Mapping[str, tuple[tuple[type, ...], Any]]
@@ -64,6 +65,18 @@ TRANSFORMS: Final[Mapping[str, Method]] = {
     "bucketize": Method({"num_buckets": ((int,), REQUIRED)}, _NUMBERS, "bins", _TO_NUMBER),
     "compute_and_apply_vocabulary": Method({}, _NAMES, "counts", _TO_PLACE),
     "hash_strings": Method({"hash_buckets": ((int,), REQUIRED)}, _NAMES, None, _TO_PLACE),
+    "image_reshape": Method(
+        {"height": ((int,), REQUIRED), "width": ((int,), REQUIRED)},
+        frozenset(),
+        None,
+        {"image": "vector"},
+    ),
+    "load_binary_image": Method(
+        {"height": ((int,), None), "width": ((int,), None), "channels": ((int,), 3)},
+        frozenset({"binary"}),
+        None,
+        {"bytes": "image"},  # or a vector, if it is told the size
+    ),
     "ngrams": Method(
         {"ngram_range": ((list, tuple), REQUIRED), "separator": ((str,), " ")},
         _TEXTS,
@@ -93,8 +106,9 @@ FILLINGS: Final[Mapping[str, Method]] = {
     "min": Method({}, _NUMBERS, "moments"),
 }
 
-#: Type to the default filling and transform.
-DEFAULTS: Final[Mapping[str, tuple[dict[str, Any], str]]] = {
+#: Type to the default filling and transform; None where it has none.
+DEFAULTS: Final[Mapping[str, tuple[dict[str, Any] | None, str | None]]] = {
+    "binary": (None, None),
     "boolean": ({"method": "max"}, "no_transform"),
     "float": ({"method": "max"}, "scale_to_z_score"),
     "integer": ({"method": "max"}, "scale_to_z_score"),
@@ -112,10 +126,9 @@ _VALUES: Final[Mapping[str, tuple[type, ...]]] = {
     "string": (str,),
 }
 
-#: They take the bytes of an image, and no column holds any.
-_LATER: Final = ("image_reshape", "load_binary_image")
 #: Principal components take time with the cube of this.
 _WIDEST: Final = 256
+_CHANNELS: Final = (1, 3, 4)
 #: The parameter that says how wide a transform's vectors are.
 _WIDTHS: Final = {"one_hot_encode": "depth", "pca": "output_dim", "tfidf": "vocab_size"}
 
@@ -174,8 +187,8 @@ def _check_chain(written: Any, path: str) -> Iterator[Problem]:
     if not listed:
         yield Problem(path, "is empty", "write 'no_transform'")
     given: str | None = None
-    width: Any = None
     before = ""
+    chain: list[dict[str, Any]] = []
     for place, item in enumerate(listed):
         here = f"{path}[{place}]" if isinstance(written, (list, tuple)) else path
         problems = list(check_method(item, here, "transform", TRANSFORMS))
@@ -185,18 +198,30 @@ def _check_chain(written: Any, path: str) -> Iterator[Problem]:
         step = spelled_out(item, TRANSFORMS)
         name, gives = step["method"], TRANSFORMS[step["method"]].gives
         if given is None:
-            given = "text" if "text" in gives else "number"
+            given = next((kind for kind in ("bytes", "text") if kind in gives), "number")
             remedy = "put one_hot_encode or tfidf before it"
-            problem = f"'{name}' takes a {_either(gives)}, and a column holds none"
+            if name == "image_reshape":
+                remedy = "put load_binary_image before it"
+            problem = f"'{name}' takes {_either(gives)}, and a column holds none"
         else:
             remedy = None
-            problem = f"'{name}' takes a {_either(gives)}, and '{before}' gives {_GIVEN[given]}"
+            if name == "image_reshape" and before == "load_binary_image":
+                remedy = "leave height and width of load_binary_image out"
+            problem = f"'{name}' takes {_either(gives)}, and '{before}' gives {_GIVEN[given]}"
         if given not in gives:
             yield Problem(here, problem, remedy)
             return
         if name == "pca":
+            width: Any = width_of(chain)
             yield from _check_widths(here, width, step["parameters"]["output_dim"], before)
-        given, before, width = gives[given], name, width_of(step["method"], step["parameters"])
+        chain.append({"method": name, **step["parameters"]})
+        given, before = "vector" if width_of(chain) else gives[given], name
+    if given == "image":
+        yield Problem(
+            path,
+            f"ends with '{before}', which gives images of any size",
+            "put image_reshape after it, or give it the height and width that all images have",
+        )
     if given in ("terms", "places"):
         yield Problem(
             path,
@@ -206,6 +231,8 @@ def _check_chain(written: Any, path: str) -> Iterator[Problem]:
 
 
 _GIVEN: Final = {
+    "bytes": "bytes",
+    "image": "an image",
     "number": "a number",
     "places": "numbers of terms",
     "terms": "terms",
@@ -215,7 +242,7 @@ _GIVEN: Final = {
 
 
 def _either(gives: Mapping[str, str]) -> str:
-    return " or ".join(kind for kind in gives if kind in ("number", "text", "vector"))
+    return " or ".join(_GIVEN[kind] for kind in gives if kind not in ("places", "terms"))
 
 
 def _check_widths(path: str, given: int, wanted: int, before: str) -> Iterator[Problem]:
@@ -229,9 +256,16 @@ def _check_widths(path: str, given: int, wanted: int, before: str) -> Iterator[P
         yield Problem(f"{path}.output_dim", f"expected at most {given}, found {wanted}")
 
 
-def width_of(method: str, parameters: Mapping[str, Any]) -> int | None:
-    """How wide a transform's vectors are; None if it gives none."""
-    return parameters[_WIDTHS[method]] if method in _WIDTHS else None
+def width_of(chain: Sequence[Mapping[str, Any]]) -> int | None:
+    """How wide the vectors are that transforms give, one after another; None if they give none."""
+    last = chain[-1]
+    method = last["method"]
+    if method in ("image_reshape", "load_binary_image"):
+        if last["height"] is None:
+            return None
+        pixels: int = last["height"] * last["width"]
+        return pixels * int(chain[0]["channels"])
+    return last[_WIDTHS[method]] if method in _WIDTHS else None
 
 
 def check_method(item: Any, path: str, what: str, known: Mapping[str, Method]) -> Iterator[Problem]:
@@ -244,13 +278,6 @@ def check_method(item: Any, path: str, what: str, known: Mapping[str, Method]) -
         )
         return
     name = item if isinstance(item, str) else item["method"]
-    if name in _LATER:
-        yield Problem(
-            path,
-            f"'{name}' takes images, which no datasource has",
-            f"use one of: {', '.join(known)}",
-        )
-        return
     if name not in known:
         yield Problem(path, f"no such {what}: '{name}'", nearest(name, known))
         return
@@ -286,6 +313,13 @@ def check_method(item: Any, path: str, what: str, known: Mapping[str, Method]) -
                 f"{path}.ngram_range",
                 f"expected the shortest and the longest length, such as [1, 2], found {lengths}",
             )
+    elif name == "load_binary_image":
+        if ("height" in given) != ("width" in given):
+            yield Problem(path, "expected both height and width, or neither")
+        if given.get("channels", 3) not in _CHANNELS:
+            remedy = "1 is grey, 3 red, green and blue, 4 these and opacity"
+            found = f"expected 1, 3 or 4, found {given['channels']!r}"
+            yield Problem(f"{path}.channels", found, remedy)
     elif name == "pca" and given.get("dtype", "float32") not in ("float32", "float64"):
         yield Problem(f"{path}.dtype", f"expected 'float32' or 'float64', found {given['dtype']!r}")
 

@@ -47,6 +47,12 @@ VOCABULARY_LIMIT: Final = 1_000_000
 _PART: Final = "transformed"
 #: What can be measured of raw values, before it is known what missing ones become.
 _OF_RAW: Final = ("bins", "counts", "moments")
+_CUSTOM: Final = "use {'method': 'custom', 'parameters': {…}}"
+#: Type to what makes something of it that any transform takes.
+_REMEDIES: Final = {
+    "binary": "put load_binary_image before it",
+    "string": "use compute_and_apply_vocabulary or hash_strings, alone or before it",
+}
 
 
 def preprocess(
@@ -125,10 +131,11 @@ def _column(name: str, role: str, kind: str, overwrite: Mapping[str, Any]) -> di
     filling = None
     if "filling" in overwrite:
         filling = filling_of(overwrite["filling"])
-    elif role == "feature":
+    elif role == "feature" and default_filling is not None:
         filling = filling_of(default_filling)
-    chain = chain_of(overwrite.get("transform", default_transform))
-    needs = {TRANSFORMS[chain[0]["method"]].needs} & set(_OF_RAW)
+    transform = overwrite.get("transform", default_transform)
+    chain = [] if transform is None else chain_of(transform)
+    needs = {TRANSFORMS[step["method"]].needs for step in chain[:1]} & set(_OF_RAW)
     if filling is not None:
         needs.add(FILLINGS[filling["method"]].needs)
     return {
@@ -144,15 +151,18 @@ def _column(name: str, role: str, kind: str, overwrite: Mapping[str, Any]) -> di
 
 def _misfits(column: Mapping[str, Any]) -> list[Problem]:
     kind, path = column["type"], f"overwrite.{column['column']}"
+    if not column["chain"]:
+        message = f"'{column['column']}' is of type {kind}, which has no default transform"
+        remedy = "give it one, such as load_binary_image, or leave it out: features=[…]"
+        return [Problem(f"{path}.transform", message, remedy)]
     problems = []
     first = column["chain"][0]["method"]
     if kind not in TRANSFORMS[first].takes:
-        remedy = "use compute_and_apply_vocabulary or hash_strings, alone or before it"
         problems.append(
             Problem(
                 f"{path}.transform",
                 f"'{first}' cannot be applied to '{column['column']}', which is of type {kind}",
-                remedy if kind == "string" else None,
+                _REMEDIES.get(kind),
             )
         )
     filling = column["filling"]
@@ -160,10 +170,9 @@ def _misfits(column: Mapping[str, Any]) -> list[Problem]:
         return problems
     if kind not in FILLINGS[filling["method"]].takes:
         message = f"a column of type {kind} has no {filling['method']}"
-        problems.append(
-            Problem(f"{path}.filling", message, "use {'method': 'custom', 'parameters': {…}}")
-        )
-    if filling["method"] == "custom":
+        remedy = "leave it out" if kind == "binary" else _CUSTOM
+        problems.append(Problem(f"{path}.filling", message, remedy))
+    elif filling["method"] == "custom":
         value = filling["parameters"]["custom_value"]
         if not fits(value, kind):
             problems.append(
@@ -336,7 +345,7 @@ def _settle_freely(column: Mapping[str, Any], made: dict[str, Any]) -> dict[str,
 
 def _type_of(steps: Sequence[Mapping[str, Any]]) -> str:
     """The type of a column that such steps make."""
-    width = width_of(steps[-1]["method"], steps[-1])
+    width = width_of(steps)
     return "float32" if width is None else f"float32[{width}]"
 
 

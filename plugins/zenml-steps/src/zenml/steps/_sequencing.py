@@ -119,7 +119,9 @@ def _columns(step: StandardSequencer, schema: Mapping[str, str]) -> list[dict[st
     raw = [name for name, kind in schema.items() if kind in DEFAULTS]
     overwrite = step.overwrite or {}
     problems = [
-        Problem(path, f"the data has no column '{name}'", nearest_column(name, raw))
+        Problem(path, f"'{name}' is of type {schema[name]}, of which there are no sequences")
+        if name in schema
+        else Problem(path, f"the data has no column '{name}'", nearest_column(name, raw))
         for path, name in (
             ("timestamp_column", step.timestamp_column),
             ("category_column", step.category_column),

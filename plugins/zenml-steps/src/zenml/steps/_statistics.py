@@ -48,6 +48,9 @@ def _measure(series: pl.Series) -> dict[str, Any]:
     partial: dict[str, Any] = {"nulls": series.null_count()}
     if series.dtype not in DTYPES.values():
         return partial  # a vector, of which there is nothing more to say
+    if series.dtype == pl.Binary:
+        sizes = numbers_of(series.bin.size().cast(pl.Int64))
+        return {**partial, "sizes": Moments.of(sizes.finite).encode()}
     counted = count_values(series)
     partial["counts"] = counts = encode_counts(counted, DISTINCT_LIMIT)
     if counts is None:
@@ -86,10 +89,12 @@ class _Column:
             self.plain[name] += partial.get(name, 0)
         if self.kind not in DTYPES:
             return
-        self._add_values(partial)
-        self.moments = self.moments.plus(
-            Moments.decode(partial.get("moments") or partial["lengths"])
+        if self.kind != "binary":
+            self._add_values(partial)
+        measured = next(
+            partial[name] for name in ("moments", "lengths", "sizes") if name in partial
         )
+        self.moments = self.moments.plus(Moments.decode(measured))
 
     def _add_values(self, partial: Mapping[str, Any]) -> None:
         """Keep counts while there are few values, and sketches from then on."""
@@ -122,15 +127,13 @@ class _Column:
         }
         if self.kind not in DTYPES:
             return result
-        result |= self._finish_values()
         moments = self.moments
+        extent = {"min": moments.minimum, "max": moments.maximum, "mean": moments.mean()}
+        if self.kind == "binary":
+            return {**result, "size": extent}
+        result |= self._finish_values()
         if self.kind == "string":
-            result["length"] = {
-                "min": moments.minimum,
-                "max": moments.maximum,
-                "mean": moments.mean(),
-            }
-            return result
+            return {**result, "length": extent}
         result["mean"] = moments.mean()
         if self.kind == "boolean":
             return result

@@ -20,6 +20,7 @@ DTYPES: Final[dict[str, type[pl.DataType]]] = {
     "integer": pl.Int64,
     "float": pl.Float64,
     "string": pl.String,
+    "binary": pl.Binary,
     "float32": pl.Float32,
 }
 

@@ -31,8 +31,9 @@ class Column(msgspec.Struct, frozen=True):
 
     Attributes:
         name: Its name, unique in the dataset.
-        type: ``boolean``, ``integer`` (64 bits), ``float`` (64 bits), ``string``, ``float32``, or
-            ``float32[n]`` for vectors of n.
+        type: ``boolean``, ``integer`` (64 bits), ``float`` (64 bits), ``string``, ``binary`` (bytes
+            that no step but their transform looks into), ``float32``, or ``float32[n]`` for vectors
+            of n.
         part: Which of a shard's files holds it.
     """
 

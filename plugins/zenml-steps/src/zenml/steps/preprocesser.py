@@ -53,13 +53,17 @@ class StandardPreprocesser(Step):
 
     Transforms: ``bucketize(num_buckets)`` by quantiles, ``compute_and_apply_vocabulary`` (position
     by descending frequency, -1 for values not seen in training), ``hash_strings(hash_buckets)``,
+    ``image_reshape(height, width)``, ``load_binary_image(height=None, width=None, channels=3)``,
     ``ngrams(ngram_range, separator=" ")``, ``no_transform``, ``one_hot_encode(depth)``,
     ``pca(output_dim, dtype="float32")``, ``scale_by_min_max(min=0, max=1)``, ``scale_to_0_1``,
     ``scale_to_z_score``, ``tfidf(vocab_size)``. Fillings: ``min``, ``max``, ``mean``,
     ``custom(custom_value)``. A column without any value is filled with 0.
 
+    A column of type ``binary`` has no default. ``load_binary_image`` decodes its images, to numbers
+    from 0 to 255: of the height and width that it is told, or of any if ``image_reshape`` follows.
+
     In a chain, each transform takes what the one before it gives: a number, a text, the terms of a
-    text, or a vector. ``ngrams`` gives terms, which ``compute_and_apply_vocabulary`` and
+    text, an image, or a vector. ``ngrams`` gives terms, which ``compute_and_apply_vocabulary`` and
     ``hash_strings`` may number, and ``tfidf`` makes a vector of; ``one_hot_encode`` and ``pca``
     give vectors too.
 
