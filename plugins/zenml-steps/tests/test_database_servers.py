@@ -245,7 +245,7 @@ def test_an_order_that_is_one_only_for_us_is_refused(bench: Any, mariadb: Server
 def test_one_moment_is_read_though_others_write(
     bench: Any, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from zenml.datasources import _sql_snapshot
+    from zenml.datasources import _rows
 
     server.execute(
         "DROP TABLE IF EXISTS busy",
@@ -253,7 +253,7 @@ def test_one_moment_is_read_though_others_write(
         "INSERT INTO busy VALUES " + ", ".join(f"({n}, NULL)" for n in range(100)),  # noqa: S608
         "INSERT INTO busy VALUES (100, 0.5)",
     )
-    ordinary = _sql_snapshot.write_shard
+    ordinary = _rows.write_shard
     written = []
 
     def write_and_disturb(frame: Any, files: Any) -> Any:
@@ -264,7 +264,7 @@ def test_one_moment_is_read_though_others_write(
         )
         return ordinary(frame, files)
 
-    monkeypatch.setattr(_sql_snapshot, "write_shard", write_and_disturb)
+    monkeypatch.setattr(_rows, "write_shard", write_and_disturb)
     # The last value has all read again.
     schema, rows = read(bench, source_of(server, table="busy", rows_per_shard=10))
     assert schema == {"id": "integer", "a": "float"}

@@ -181,13 +181,13 @@ def test_hundreds_of_columns_with_any_names(bench: Any, make: Make) -> None:
 def test_one_moment_is_read_though_others_write(
     bench: Any, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from zenml.datasources import _sql_snapshot
+    from zenml.datasources import _rows
 
     url = make("id INTEGER PRIMARY KEY, a", [(n, n) for n in range(100)] + [(100, "x")])
     path = url.removeprefix("sqlite:///")
     writer = sqlite3.connect(path)
     writer.execute("PRAGMA journal_mode=WAL")
-    ordinary = _sql_snapshot.write_shard
+    ordinary = _rows.write_shard
     written = []
 
     def write_and_disturb(frame: Any, files: Any) -> Any:
@@ -197,7 +197,7 @@ def test_one_moment_is_read_though_others_write(
         writer.commit()
         return ordinary(frame, files)
 
-    monkeypatch.setattr(_sql_snapshot, "write_shard", write_and_disturb)
+    monkeypatch.setattr(_rows, "write_shard", write_and_disturb)
     # The last value has all read again.
     schema, rows = read(bench, url, rows_per_shard=10)
     assert schema == {"id": "integer", "a": "string"}

@@ -1,30 +1,16 @@
-"""Taking a snapshot of a table or a query: one transaction, one stream of rows.
-
-Types are found out from all values. The first shard gives a guess; if a later value does not fit
-it, the rows are read once more, in the same transaction.
-"""
+"""Taking a snapshot of a table or a query: one transaction, one stream of rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import polars as pl
-
 from zenml.core import StepContext
-from zenml.core.errors import DataError, RunCancelledError
-from zenml.datasources._snapshot import (
-    check_known,
-    check_names,
-    put_together,
-    quoted,
-    shard_rows,
-    write_shard,
-)
-from zenml.datasources._types import NOTHING, UNKNOWN, join, settle
-from zenml.datasources._values import first_misfit, need_of, series_of, unsupported
+from zenml.core.errors import DataError
+from zenml.datasources._rows import take_rows
+from zenml.datasources._snapshot import check_known, quoted
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Select
@@ -33,10 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["take_snapshot"]
 
-#: Values fetched at once.
-_FETCHED: Final = 1 << 16
-#: Characters of text after which a shard ends.
-_TEXT: Final = 64 << 20
 _EXTRAS: Final = {"sqlite": "sql", "postgresql": "postgres", "mysql": "mysql", "mariadb": "mysql"}
 
 
@@ -44,16 +26,15 @@ def take_snapshot(source: _DatabaseDatasource, context: StepContext) -> dict[str
     """See ``SQLDatasource.run``."""
     with _transaction(source) as connection:
         statement = _statement(source, connection)
-        reader = _Reader(source, context, connection, statement)
-        while not reader.read():
-            context.log.info("reading again, because a type is wider than it looked")
-    if not reader.rows:
-        raise DataError(
-            "there are columns, and no rows",
-            where=reader.where,
-            remedy="insert rows, or ask for others",
-        )
-    return put_together(reader.settled(), reader.shards, context)
+        # The number is that of a stream that no client buffers; the size of its pieces is another.
+        streaming = connection.execution_options(stream_results=True, max_row_buffer=1000)
+
+        @contextmanager
+        def rows() -> Iterator[tuple[list[str], Any]]:
+            with streaming.execute(statement) as result:
+                yield list(result.keys()), result.fetchmany
+
+        return take_rows(rows, source, _where(source), context)
 
 
 def _where(source: _DatabaseDatasource) -> str:
@@ -208,113 +189,3 @@ def _check_order(
             where=_where(source),
             remedy="add columns to order_by, until they tell all rows apart",
         )
-
-
-# -- the rows --------------------------------------------------------------------------------------
-
-
-class _Reader:
-    """Reads all rows, as often as it takes to know the types."""
-
-    def __init__(
-        self,
-        source: _DatabaseDatasource,
-        context: StepContext,
-        connection: Connection,
-        statement: Select[Any],
-    ) -> None:
-        self.source = source
-        self.context = context
-        self.connection = connection
-        self.statement = statement
-        self.where = _where(source)
-        self.types: dict[str, str] = {}
-        self.rows = 0
-        self.shards: list[dict[str, Any]] = []
-
-    def settled(self) -> dict[str, str]:
-        """Column to type, in order."""
-        return {name: settle(kind) for name, kind in self.types.items()}
-
-    def read(self) -> bool:
-        """Read all rows. Says whether all shards were written with types that fit everything."""
-        # The number is that of a stream that no client buffers; the size of its pieces is another.
-        streaming = self.connection.execution_options(stream_results=True, max_row_buffer=1000)
-        with streaming.execute(self.statement) as result:
-            names = list(result.keys())
-            check_names(names, self.where)
-            given = self.source.schema or {}
-            check_known(given, names, self.where, "the schema")
-            needs = dict.fromkeys(names, NOTHING)
-            assumed = self.types
-            self.rows, self.shards = 0, []
-            written = True
-            size = shard_rows(self.source.rows_per_shard, len(names))
-            for rows in _pieces(result, size, max(_FETCHED // len(names), 1)):
-                if self.context.cancelled():
-                    raise RunCancelledError("the run was cancelled", where=self.where)
-                columns = dict(zip(names, zip(*rows, strict=True), strict=True))
-                for name, values in columns.items():
-                    need = self._need(name, values, given)
-                    needs[name] = join(needs[name], need)
-                # The first shard says what to try.
-                assumed = assumed or {
-                    name: need if settle(need) == need else UNKNOWN for name, need in needs.items()
-                }
-                written = written and all(
-                    settle(need if assumed[name] == UNKNOWN else join(assumed[name], need))
-                    == settle(assumed[name])
-                    for name, need in needs.items()
-                )
-                if written:
-                    frame = pl.DataFrame(
-                        [
-                            self._series(name, values, settle(assumed[name]))
-                            for name, values in columns.items()
-                        ]
-                    )
-                    self.shards.append(write_shard(frame, self.context.files))
-                self.rows += len(rows)
-        self.types = {name: settle(need) for name, need in needs.items()}
-        return written
-
-    def _need(self, name: str, values: Sequence[Any], given: Mapping[str, str]) -> str:
-        strange = unsupported(values)
-        if strange is not None:
-            raise DataError(
-                f"no dataset holds columns of that type: column '{name}' holds {strange.__name__}",
-                where=self.where,
-                remedy="cast it to text or a number in a query, or leave it out",
-            )
-        kind = given.get(name)
-        if kind is None:
-            return need_of(values)
-        self._series(name, values, kind)
-        return kind
-
-    def _series(self, name: str, values: Sequence[Any], kind: str) -> pl.Series:
-        try:
-            return series_of(name, values, kind)
-        except ValueError:
-            wrong = first_misfit(values, kind) or 0
-            value = repr(values[wrong])
-            shown = value if len(value) <= 40 else value[:39] + "…"
-            raise DataError(
-                f"column '{name}' is of type {kind}, and {shown} is not",
-                where=f"{self.where}, row {self.rows + wrong + 1}, column '{name}'",
-                remedy=f"give it another type: schema={{'{name}': 'string'}}",
-            ) from None
-
-
-def _pieces(result: Any, size: int, fetched: int) -> Iterator[list[Sequence[Any]]]:
-    """The rows of each shard."""
-    rows: list[Sequence[Any]] = []
-    text = 0
-    while some := result.fetchmany(min(fetched, size - len(rows))):
-        rows += some
-        text += sum(len(value) for row in some for value in row if type(value) is str)
-        if len(rows) == size or text >= _TEXT:
-            yield rows
-            rows, text = [], 0
-    if rows:
-        yield rows
