@@ -66,6 +66,7 @@ DISTRIBUTIONS = (
         packages=frozenset({"datasources", "steps"}),
         requires=frozenset({"zenml-core", "zenml-local"}),
         extras=(
+            ("bigquery", ("google",)),
             ("image", ("PIL",)),
             ("mysql", ("pymysql", "sqlalchemy")),
             ("pandas", ("pandas",)),

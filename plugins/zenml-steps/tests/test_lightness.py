@@ -11,6 +11,7 @@ import pytest
 
 PUBLIC = {
     "zenml.datasources": [
+        "BigQueryDatasource",
         "CSVDatasource",
         "FrameDatasource",
         "ImageDatasource",
@@ -50,7 +51,8 @@ before = set(sys.modules)
 import zenml.steps.plugin
 assert not [name for name in set(sys.modules) - before if not name.startswith("zenml")], "plugin"
 from zenml.datasources import CSVDatasource, ParquetDatasource, PostgresDatasource, SQLDatasource
-from zenml.datasources import FrameDatasource, ImageDatasource, JSONLinesDatasource
+from zenml.datasources import BigQueryDatasource, FrameDatasource, ImageDatasource
+from zenml.datasources import JSONLinesDatasource
 from zenml.steps import Dataset, Model
 from zenml.steps.anomalies import Anomalies
 from zenml.steps.derive import DerivedColumns
@@ -65,6 +67,7 @@ from zenml.steps.trainer import SKLearnTrainer
 CSVDatasource(name="rows", path=sys.argv[1]).fingerprint()
 ParquetDatasource(name="rows", path=sys.argv[1]).fingerprint()
 JSONLinesDatasource(name="rows", path=sys.argv[1]).fingerprint()
+BigQueryDatasource(name="rows", query_project="p", query="SELECT 1").fingerprint()
 ImageDatasource(name="rows", base_path=sys.argv[2]).fingerprint()
 FrameDatasource(name="rows", frame=f"sha256:{'0' * 64}:0").parameters()
 SQLDatasource(name="rows", url="sqlite:///rows.db", table="t").fingerprint()
@@ -99,7 +102,17 @@ def test_a_plan_can_be_built_without_any_library(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    heavy = {"PIL", "numpy", "pandas", "polars", "scipy", "skops", "sklearn", "sqlalchemy"}
+    heavy = {
+        "PIL",
+        "google",
+        "numpy",
+        "pandas",
+        "polars",
+        "scipy",
+        "skops",
+        "sklearn",
+        "sqlalchemy",
+    }
     assert not heavy & set(done.stdout.split())
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from zenml.core.lazy import attach
 
 if TYPE_CHECKING:
+    from zenml.datasources.bigquery import BigQueryDatasource
     from zenml.datasources.csv import CSVDatasource
     from zenml.datasources.frame import FrameDatasource, PandasDatasource
     from zenml.datasources.image import ImageDatasource
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from zenml.datasources.sql import PostgresDatasource, SQLDatasource
 
     __all__ = [
+        "BigQueryDatasource",
         "CSVDatasource",
         "FrameDatasource",
         "ImageDatasource",
@@ -27,6 +29,7 @@ else:
     __getattr__, __dir__, __all__ = attach(
         __name__,
         {
+            "BigQueryDatasource": "zenml.datasources.bigquery",
             "CSVDatasource": "zenml.datasources.csv",
             "FrameDatasource": "zenml.datasources.frame",
             "ImageDatasource": "zenml.datasources.image",
