@@ -104,9 +104,13 @@ def test_of_sixteen_bits_the_upper_eight_are_taken() -> None:
     one = method("load_binary_image", height=1, width=4, channels=1)
     for kind in ("PNG", "TIFF"):
         assert vectors([encoded(deep, kind=kind)], one) == [[0, 0, 1, 255]]
-    real = Image.fromarray(np.array([[0.5, 1.5]], np.float32))
-    with pytest.raises(DataError, match="holds numbers of 32 bits"):
-        vectors([encoded(real, kind="TIFF")], one)
+
+
+@pytest.mark.parametrize("mode", ["I", "F", "LAB"])
+def test_what_has_no_exact_colours_is_refused(mode: str) -> None:
+    data = encoded(Image.new(mode, (2, 1)), kind="TIFF")
+    with pytest.raises(DataError, match=f"is of mode {mode}, which has no exact conversion"):
+        vectors([data], method("load_binary_image", height=1, width=2))
 
 
 def test_an_image_is_upright_as_its_orientation_says() -> None:

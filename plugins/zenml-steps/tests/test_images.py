@@ -17,6 +17,7 @@ import pytest
 from zenml.core import open_store
 from zenml.core.errors import ConfigurationError, DataError
 from zenml.datasources import ImageDatasource
+from zenml.steps.anomalies import Anomalies
 from zenml.steps.evaluator import Evaluator
 from zenml.steps.formats import DatasetFormat
 from zenml.steps.sequencer import StandardSequencer
@@ -366,6 +367,13 @@ def test_statistics_say_how_many_there_are_and_how_large(bench: Any, make: Make)
     assert outputs["statistics"]["columns"][-1] == {**column, "size": size}
     described = {"name": "image", "type": "binary", "nullable": False}
     assert outputs["schema"]["columns"][-1] == described
+
+
+def test_snapshots_of_images_can_be_compared(bench: Any, make: Make) -> None:
+    before = snapshot(bench, make(FLOWERS))["statistics"]
+    assert Anomalies().compare(before, before) == []
+    more = snapshot(bench, make({**FLOWERS, "lily/1.png": encoded(3)}))["statistics"]
+    assert [found["column"] for found in Anomalies().compare(more, before)] == ["path", "label"]
 
 
 def test_splits_carry_images_and_never_look_at_them(bench: Any, make: Make) -> None:

@@ -27,6 +27,8 @@ __all__ = ["Images", "pixels", "why_unreadable"]
 _FORMATS: Final = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 #: An image of more pixels is refused before it is decoded.
 _MOST: Final = 1 << 26
+#: Numbers of 32 bits, whose white is unknown; and a space that is converted by floating point.
+_UNCERTAIN: Final = ("I", "F", "LAB")
 _MODES: Final[Mapping[int, str]] = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
@@ -130,8 +132,8 @@ def _convert(image: Image, channels: int) -> Image:
 
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    elif image.mode in ("I", "F"):
-        raise _UnreadableError("holds numbers of 32 bits, which are no colours")
+    elif image.mode in _UNCERTAIN:
+        raise _UnreadableError(f"is of mode {image.mode}, which has no exact conversion to colours")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     try:
