@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,32 @@ from typing import Any
 import pytest
 
 from zenml.core import Artifact, Blob
+
+# The program of `test_determinism` loads this file for the workbench, and has no use for the rest.
+with contextlib.suppress(ImportError):
+    from hypothesis import HealthCheck, settings
+
+    # `pytest --hypothesis-profile night` tries other examples each time, and many.
+    settings.register_profile(
+        "always", derandomize=True, max_examples=40, deadline=None, database=None
+    )
+    settings.register_profile(
+        "night",
+        max_examples=2_000,
+        deadline=None,
+        database=None,
+        print_blob=True,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    settings.load_profile("always")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--full-size",
+        action="store_true",
+        help="test the largest data in its full size: ten million categories, 5,000 columns",
+    )
 
 
 class FolderFiles:
@@ -83,6 +111,13 @@ def bench(tmp_path: Path) -> Workbench:
 @pytest.fixture
 def another_bench(tmp_path: Path) -> Workbench:
     return Workbench(tmp_path / "another-store")
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Workbench]:
+    """Make a bench: for tests of many examples, each with an empty store."""
+    folder = tmp_path_factory.mktemp("benches")
+    return lambda: Workbench(Path(tempfile.mkdtemp(dir=folder)) / "store")
 
 
 @pytest.fixture

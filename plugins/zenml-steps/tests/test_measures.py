@@ -128,7 +128,7 @@ def test_sketches_of_parts_are_the_sketch_of_the_whole() -> None:
     values = RANDOM.normal(size=1_000)
     merged = Sketch()
     for part in np.array_split(values, 9):
-        merged.add(Sketch.of(part).encode())
+        merged.add(*Sketch.of(part).encode())
     assert merged.encode() == Sketch.of(values).encode()
     merged.add_value(values[0], 3)
     assert merged.encode() == Sketch.of(np.append(values, [values[0]] * 3)).encode()

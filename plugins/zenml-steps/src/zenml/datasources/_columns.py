@@ -27,6 +27,11 @@ __all__ = ["MisfitError", "as_type", "table_of", "types_of"]
 
 #: Decimals of so many digits are 64-bit integers.
 _DIGITS: Final = 18
+#: The years 1 to 9999, which ISO 8601 writes with four digits, in days from 1970.
+_FIRST_DAY: Final = -719_162
+_END_DAY: Final = 2_932_897
+#: Nanoseconds in 64 bits reach no other years.
+_PER_DAY: Final = {"ms": 86_400_000, "us": 86_400_000_000}
 
 
 class MisfitError(Exception):
@@ -122,6 +127,17 @@ def as_type(series: pl.Series, kind: str) -> pl.Series:
 def _text(series: pl.Series) -> pl.Series:
     dtype = series.dtype
     text: pl.Series
+    day = _PER_DAY.get(dtype.time_unit) if isinstance(dtype, pl.Datetime) else 1
+    if isinstance(dtype, (pl.Date, pl.Datetime)) and day is not None:
+        number = series.to_physical().cast(pl.Int64)
+        strange = (number < _FIRST_DAY * day) | (number >= _END_DAY * day)
+        if strange.any():
+            raise MisfitError(
+                series.name,
+                int(strange.arg_true()[0]),
+                f"column '{series.name}' has a time outside of the years 1 to 9999",
+                "mend it, or give the column as a number",
+            )
     if isinstance(dtype, pl.Datetime):
         zone = "" if dtype.time_zone is None else "Z"
         utc = series.dt.convert_time_zone("UTC") if zone else series

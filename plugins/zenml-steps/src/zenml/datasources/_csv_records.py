@@ -248,7 +248,8 @@ def read_header(data: bytes, dialect: Dialect, name: str) -> tuple[list[str], in
     """
     if not data:
         raise DataError("the file is empty", where=name, remedy="write a header and rows into it")
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data[:4096]:
+    # A zero byte further down is a character of a value.
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data[:4096].partition(b"\n")[0]:
         raise DataError(
             "the file is not encoded as UTF-8, but probably as UTF-16",
             where=name,

@@ -18,6 +18,8 @@ __all__ = ["first_misfit", "fits", "guess", "infer"]
 def infer(texts: pl.Series) -> str:
     """What the values of a column, read as strings, need."""
     values = texts.drop_nulls().unique()
+    # An empty text is one, and a missing number: every type would fit.
+    values = values.filter(values != "")
     if not len(values):
         return NOTHING
     written = _as_csv(values)

@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any, Final, NamedTuple
 
+from zenml.steps._unicode import is_text
+
 __all__ = ["LineProblem", "parse", "shortened"]
 
 _TOKEN: Final = re.compile(r'"(?:\\.|[^"\\])*"|-?Infinity|NaN|[\[\]{}]')
@@ -115,23 +117,13 @@ def _row(line: bytes, place: int) -> Row | LineProblem:
         if type(value) is float and value in (_INFINITE, -_INFINITE):
             message = f"the number of {shortened(key)} is too large for 64 bits"
             return LineProblem(place, message, "write it as text", _first(text, key))
-        if (type(value) is str and not _is_text(value)) or not _is_text(key):
+        if (type(value) is str and not is_text(value)) or not is_text(key):
             message = f"half of a surrogate pair stands in {key!a}: it is no text"
             return LineProblem(place, message, "mend the escape \\ud800…", _first(text, key))
     return row
 
 
 _INFINITE: Final = float("inf")
-
-
-def _is_text(value: str) -> bool:
-    if value.isascii():
-        return True
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _called(value: Any) -> str:

@@ -36,6 +36,7 @@ from zenml.datasources._source_bytes import (
 from zenml.datasources._source_files import SourceFile, find_files, stamp
 from zenml.datasources._types import NOTHING, UNKNOWN, join, settle
 from zenml.datasources._values import first_misfit, need_of, series_of
+from zenml.steps._tables import PATTERN, PATTERN_REMEDY, is_pattern
 
 if TYPE_CHECKING:
     from zenml.datasources.json_lines import JSONLinesDatasource
@@ -193,6 +194,9 @@ class _Reader:
             raise self._problem(parsed.line, parsed.message, parsed.remedy, parsed.position + 1)
         rows, places = parsed
         for name in _names(rows):
+            if is_pattern(name):
+                line = next(where for row, where in zip(rows, places, strict=True) if name in row)
+                raise self._problem(line, PATTERN.format(name), PATTERN_REMEDY, None)
             self.columns[name] = None
             values = [row.get(name) for row in rows]
             need = self._given(name, values, places) or need_of(values)

@@ -14,7 +14,7 @@ from zenml.core.errors import DataError
 from zenml.datasources._source_files import SourceFile, changed_since
 from zenml.datasources._types import UNKNOWN, join, settle
 from zenml.steps._statistics import measure, merge, schema_of
-from zenml.steps._tables import write_parquet
+from zenml.steps._tables import PATTERN, PATTERN_REMEDY, is_pattern, write_parquet
 from zenml.steps.dataset import Column, Dataset, Shard
 
 __all__ = [
@@ -161,7 +161,7 @@ def check_known(names: Iterable[str], columns: Sequence[str], where: str, what: 
 
 
 def check_names(names: Sequence[str], where: str) -> None:
-    """Raise ``DataError`` unless there are columns, each with a name of its own."""
+    """Raise ``DataError`` unless there are columns, each with a name of its own that can be one."""
     if not names:
         raise DataError("there are no columns", where=where, remedy="name a source that has some")
     seen: dict[str, int] = {}
@@ -172,6 +172,8 @@ def check_names(names: Sequence[str], where: str) -> None:
                 where=where,
                 remedy="give every column a name of its own",
             )
+        if is_pattern(name):
+            raise DataError(PATTERN.format(name), where=where, remedy=PATTERN_REMEDY)
         if name in seen:
             raise DataError(
                 f"there are two columns '{name}': the {numbered(seen[name])} and the "

@@ -122,7 +122,10 @@ def _string(value: Any) -> str:
     if isinstance(value, dt.datetime):
         if value.tzinfo is None:
             return _iso(value)
-        return _iso(value.astimezone(dt.timezone.utc).replace(tzinfo=None)) + "Z"
+        try:
+            return _iso(value.astimezone(dt.timezone.utc).replace(tzinfo=None)) + "Z"
+        except OverflowError as error:
+            raise ValueError("in UTC it is outside of the years 1 to 9999") from error
     if isinstance(value, dt.time):
         return _iso(value)
     if isinstance(value, Decimal):

@@ -21,6 +21,7 @@ from zenml.steps._images import Images, pixels
 from zenml.steps._pca import project
 from zenml.steps._tables import dtype_of
 from zenml.steps._terms import Terms, ngrams, weigh, words
+from zenml.steps._unicode import HALF, is_text
 
 __all__ = [
     "apply_step",
@@ -69,10 +70,11 @@ def conform(transform: Mapping[str, Any], frame: pl.DataFrame) -> dict[str, pl.S
     for values that would have to be changed to fit.
     """
     columns = transform["columns"]
+    there = frozenset(frame.columns)
     missing = [
         column["column"]
         for column in columns
-        if column["role"] == "feature" and column["column"] not in frame.columns
+        if column["role"] == "feature" and column["column"] not in there
     ]
     if missing:
         close = [
@@ -89,7 +91,7 @@ def conform(transform: Mapping[str, Any], frame: pl.DataFrame) -> dict[str, pl.S
     return {
         column["column"]: _conform_series(frame[column["column"]], column["type"])
         for column in columns
-        if column["column"] in frame.columns
+        if column["column"] in there
     }
 
 
@@ -152,9 +154,13 @@ def frame_of_rows(transform: Mapping[str, Any], rows: Any) -> pl.DataFrame:
             )
         series.append(_series_of(name, [row[name] for row in rows], column["type"]))
     present = {item.name for item in series}
-    others = [name for name in (rows[0] if rows else ()) if name not in present]
+    others = [name for name in (rows[0] if rows else ()) if name not in present and _is_name(name)]
     # Other columns only serve to say what a missing one may be called.
     return pl.DataFrame([*series, *(pl.Series(name, [None] * len(rows)) for name in others)])
+
+
+def _is_name(key: Any) -> bool:
+    return isinstance(key, str) and is_text(key)
 
 
 _EXPECTED: Final[Mapping[str, type]] = {
@@ -177,8 +183,19 @@ def _series_of(name: str, values: Sequence[Any], kind: str) -> pl.Series:
         values = [_value_of(name, value, kind, place) for place, value in enumerate(values)]
     try:
         return pl.Series(name, values, dtype=dtype_of(kind))
-    except OverflowError as error:
-        raise DataError(f"'{name}' has a value of more than 64 bits: {error}") from error
+    except (OverflowError, TypeError, ValueError):
+        for place, value in enumerate(values):
+            if type(value) is int and not -(1 << 63) <= value < 1 << 63:
+                raise _misfit(f"'{name}' has a value of more than 64 bits", place) from None
+            if type(value) is str and not is_text(value):
+                raise _misfit(f"'{name}' has the value {value!a}: {HALF}", place) from None
+        raise
+
+
+def _misfit(message: str, place: int) -> DataError:
+    return DataError(
+        message, where=f"row {place + 1}", remedy="send the values as they were in training"
+    )
 
 
 def _value_of(name: str, value: Any, kind: str, place: int) -> Any:
@@ -186,7 +203,10 @@ def _value_of(name: str, value: Any, kind: str, place: int) -> Any:
     if value is None or type(value) is expected:
         return value
     if kind == "float" and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise _misfit(f"'{name}' has a value that is too large for 64 bits", place) from None
     if kind == "integer" and isinstance(value, float):
         if math.isnan(value):
             return None
@@ -196,15 +216,16 @@ def _value_of(name: str, value: Any, kind: str, place: int) -> Any:
     if isinstance(value, expected) and not isinstance(value, bool):
         return expected(value)
     item = getattr(value, "item", None)
-    if callable(item) and type(plain := item()) is not type(value):
+    # An array of several values is no value.
+    if (
+        callable(item)
+        and getattr(value, "size", 1) == 1
+        and type(plain := item()) is not type(value)
+    ):
         return _value_of(name, plain, kind, place)
     shown = repr(value)
     shown = shown if len(shown) <= 200 else shown[:199] + "…"
-    raise DataError(
-        f"'{name}' is of type {kind} in training, and {shown} is none",
-        where=f"row {place + 1}",
-        remedy="send the values as they were in training",
-    )
+    raise _misfit(f"'{name}' is of type {kind} in training, and {shown} is none", place)
 
 
 _OF_TEXT: Final = ("compute_and_apply_vocabulary", "hash_strings", "ngrams", "tfidf")
@@ -308,6 +329,10 @@ def _scale(step: Mapping[str, Any], values: pl.Series) -> pl.Series:
     if method == "no_transform":
         return values
     if method in ("scale_to_z_score", "scale_to_0_1", "scale_by_min_max"):
+        if not step["factor"]:
+            # Of a constant column nothing is large, not even an infinity.
+            values = values.set(values.is_infinite().fill_null(value=False), step["shift"])
+        values = values * step["power"] if "power" in step else values
         scaled: pl.Series = (values - step["shift"]) * step["factor"] + step["offset"]
         return scaled
     if method == "bucketize":
@@ -355,7 +380,8 @@ def invert(column: Mapping[str, Any], values: npt.NDArray[Any], *, exact: bool) 
         if method in ("scale_to_z_score", "scale_to_0_1", "scale_by_min_max"):
             factor = step["factor"]
             numbers = (numbers - step["offset"]) / factor if factor else numbers * 0.0
-            numbers = numbers + step["shift"]
+            with np.errstate(over="ignore"):  # beyond the largest float it is infinite
+                numbers = (numbers + step["shift"]) / step.get("power", 1.0)
         elif method == "compute_and_apply_vocabulary":
             vocabulary = step["vocabulary"]
             texts = [

@@ -109,7 +109,10 @@ class Bars(NamedTuple):
 
 def _bar(value: float, exponent: int) -> int:
     """Which bar a number is in."""
-    size = int(math.ldexp(abs(value), -exponent))
+    if isinstance(value, int):
+        size = abs(value) >> exponent  # as a float it could be rounded up into the next bar
+    else:
+        size = int(math.ldexp(abs(value), -exponent))
     return -1 - size if value < 0 else size
 
 

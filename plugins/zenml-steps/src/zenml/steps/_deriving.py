@@ -10,7 +10,7 @@ import polars as pl
 
 from zenml.core import Blob, Files, StepContext, load, reference
 from zenml.core.errors import DataError
-from zenml.steps._tables import DTYPES, write_parquet
+from zenml.steps._tables import DTYPES, PATTERN, PATTERN_REMEDY, is_pattern, write_parquet
 from zenml.steps.dataset import Dataset, read_rows
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ def derive_shard(payload: Mapping[str, Any], files: Files) -> dict[str, Any]:
 
 def _type_of(name: str, dtype: pl.DataType, title: str) -> str:
     """The dataset's name for a Polars type."""
+    if is_pattern(name):
+        raise DataError(PATTERN.format(name), where=title, remedy=PATTERN_REMEDY)
     if dtype == pl.Boolean:
         return "boolean"
     if dtype.is_integer():

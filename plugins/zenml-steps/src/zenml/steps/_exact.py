@@ -43,7 +43,9 @@ class Dyadic(NamedTuple):
 
     @classmethod
     def of(cls, value: float) -> Dyadic:
-        """A finite float, exactly."""
+        """A finite float or an integer, exactly."""
+        if isinstance(value, int):
+            return cls(int(value))
         fraction, exponent = math.frexp(value)
         return cls(int(fraction * 2.0**53), exponent - 53)
 

@@ -13,7 +13,8 @@ and exact for integers up to 512.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 from operator import mul
 from typing import Any, Final, NamedTuple
 
@@ -219,7 +220,7 @@ class Sketch:
     def of(cls, values: npt.NDArray[Any]) -> Sketch:
         """Count finite numbers."""
         sketch = cls()
-        floats = values.astype(np.float64, copy=False)
+        floats = _cut_off(values)
         positive, negative = floats[floats > 0.0], floats[floats < 0.0]
         zeros = len(floats) - len(positive) - len(negative)
         for part, sign in ((positive, 1), (np.negative(negative), -1)):
@@ -230,21 +231,21 @@ class Sketch:
             counts = np.bincount(keys - first)
             filled = np.flatnonzero(counts)
             bins = ((filled + first) * sign).tolist()
-            sketch.bins.update(zip(bins, counts[filled].tolist(), strict=True))
+            sketch.add(bins, counts[filled].tolist())
         if zeros:
-            sketch.bins[0] = zeros
+            sketch.add([0], [zeros])
         return sketch
 
     def add_counts(self, values: Sequence[float], counts: Sequence[int]) -> None:
         """Add numbers, each as often as it was counted."""
-        keys = np.abs(np.array(values, dtype=np.float64)).view(np.int64) >> _SHIFT
+        keys = np.abs(_cut_off(np.array(values))).view(np.int64) >> _SHIFT
         for key, value, count in zip(keys.tolist(), values, counts, strict=True):
             signed = -key if value < 0 else key
             self.bins[signed] = self.bins.get(signed, 0) + count
 
-    def add(self, other: Sequence[Sequence[int]]) -> None:
-        """Add the encoded bins of another shard."""
-        for key, count in zip(*other, strict=True):
+    def add(self, bins: Iterable[int], counts: Iterable[int]) -> None:
+        """Add the encoded bins of another shard, or those of one sign."""
+        for key, count in zip(bins, counts, strict=True):
             self.bins[key] = self.bins.get(key, 0) + count
 
     def add_value(self, value: float, count: int) -> None:
@@ -261,7 +262,16 @@ class Sketch:
         return [(_edge(key), self.bins[key]) for key in sorted(self.bins)]
 
 
-def quantiles(pairs: Sequence[Sequence[Any]], levels: Sequence[float]) -> list[Any]:
+def _cut_off(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """As floats; integers without digits that could round them up into the next bin."""
+    if values.dtype.kind == "i":
+        large = np.abs(values) >= 1 << 53
+        if large.any():
+            values = values - np.where(large, np.fmod(values, 1 << 11), 0)
+    return values.astype(np.float64, copy=False)
+
+
+def quantiles(pairs: Sequence[Sequence[Any]], levels: Sequence[float | Fraction]) -> list[Any]:
     """The smallest value that each share of all is not above.
 
     Args:

@@ -5,11 +5,13 @@ Light: a preprocesser is validated where the pipeline is written, without any li
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Final, NamedTuple
 
 from zenml.core.errors import Problem
+from zenml.steps._unicode import HALF, is_text
 
 __all__ = [
     "DEFAULTS",
@@ -126,6 +128,10 @@ _VALUES: Final[Mapping[str, tuple[type, ...]]] = {
     "string": (str,),
 }
 
+#: float32 counts so far without gaps.
+_MOST: Final = 1 << 24
+#: The largest number of float32, which results are of.
+_LARGEST: Final = (2.0 - 2.0**-23) * 2.0**127
 #: Principal components take time with the cube of this.
 _WIDEST: Final = 256
 _CHANNELS: Final = (1, 3, 4)
@@ -297,8 +303,8 @@ def check_method(item: Any, path: str, what: str, known: Mapping[str, Method]) -
         ):
             kinds = " or ".join(kind.__name__ for kind in takes[key][0])
             yield Problem(f"{path}.{key}", f"expected {kinds}, found {value!r}")
-        elif takes[key][0] == (int,) and not _is_positive(value):
-            yield Problem(f"{path}.{key}", f"expected at least 1, found {value}")
+        elif (wrong := _unfit(name, takes[key][0], value)) is not None:
+            yield Problem(f"{path}.{key}", wrong)
     for key, (_, default) in takes.items():
         if default is REQUIRED and key not in given:
             yield Problem(f"{path}.{key}", f"'{name}' requires it, and it was not given")
@@ -324,8 +330,18 @@ def check_method(item: Any, path: str, what: str, known: Mapping[str, Method]) -
         yield Problem(f"{path}.dtype", f"expected 'float32' or 'float64', found {given['dtype']!r}")
 
 
-def _is_positive(value: Any) -> bool:
-    return bool(value >= 1)
+def _unfit(method: str, kinds: tuple[type, ...], value: Any) -> str | None:
+    """What is wrong with the value of a parameter that is of the right type."""
+    if kinds == (int,):
+        if value < 1:
+            return f"expected at least 1, found {value}"
+        return f"expected at most {_MOST:,}" if value > _MOST else None
+    if isinstance(value, str):
+        return None if is_text(value) else HALF
+    largest = sys.float_info.max if method == "custom" else _LARGEST
+    if isinstance(value, (int, float)) and not abs(value) <= largest:
+        return f"expected a number, of at most {largest:.3g}"
+    return None
 
 
 def fits(value: Any, kind: str) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
@@ -172,6 +172,9 @@ def _misfits(column: Mapping[str, Any]) -> list[Problem]:
         message = f"a column of type {kind} has no {filling['method']}"
         remedy = "leave it out" if kind == "binary" else _CUSTOM
         problems.append(Problem(f"{path}.filling", message, remedy))
+    elif filling["method"] == "mean" and "number" not in TRANSFORMS[first].gives:
+        message = f"'mean' gives a number with decimals, and '{first}' takes values of type {kind}"
+        problems.append(Problem(f"{path}.filling", message, "use min, max or custom"))
     elif filling["method"] == "custom":
         value = filling["parameters"]["custom_value"]
         if not fits(value, kind):
@@ -180,6 +183,10 @@ def _misfits(column: Mapping[str, Any]) -> list[Problem]:
                     f"{path}.filling.custom_value",
                     f"'{column['column']}' is of type {kind}, and {value!r} is not",
                 )
+            )
+        elif type(value) is int and kind == "integer" and not -(1 << 63) <= value < 1 << 63:
+            problems.append(
+                Problem(f"{path}.filling.custom_value", f"{value} has more than 64 bits")
             )
     return problems
 
@@ -304,7 +311,7 @@ class _Measured:
         if "moments" in partial:
             self.moments = self.moments.plus(Moments.decode(partial["moments"]))
         if "bins" in partial:
-            self.sketch.add(partial["bins"])
+            self.sketch.add(*partial["bins"])
         if "counts" in partial:
             self.counts.add(partial["counts"])
         if "documents" in partial:
@@ -393,21 +400,41 @@ def _settle(
     if method == "scale_to_z_score":
         mean, deviation = moments.mean() or 0.0, moments.deviation() or 0.0
         learnt = {"mean": mean, "deviation": deviation}
-        return {**fitted, **learnt, **_affine(mean, 1.0, deviation, 0.0)}
+        power = _power(low, high, deviation)
+        return {**fitted, **learnt, **_affine(mean, 1.0, deviation * power, 0.0, power)}
     bottom, top = parameters.get("min", 0.0), parameters.get("max", 1.0)
     learnt = {"low": low, "high": high}
     # A constant column has no scale; it comes out at the lower end.
-    return {**fitted, **learnt, **_affine(low, float(top - bottom), high - low, float(bottom))}
+    power = _power(low, high, high - low)
+    width = high * power - low * power
+    return {**fitted, **learnt, **_affine(low, float(top - bottom), width, float(bottom), power)}
 
 
-def _affine(shift: float, over: float, under: float, offset: float) -> dict[str, float]:
-    """``(x - shift) * factor + offset``, with ``factor`` 0 where the column is constant."""
-    factor = over / under if under else 0.0
-    return {"shift": shift, "factor": factor if math.isfinite(factor) else 0.0, "offset": offset}
+def _power(low: float, high: float, width: float) -> float:
+    """What numbers are multiplied by first, so that no further result leaves the floats.
+
+    A power of two: nothing is rounded. 1, unless numbers are larger, or closer together, than any
+    that something was measured by.
+    """
+    if max(-low, high) > 2.0**1000:
+        return 2.0**-600
+    return 2.0**600 if 0.0 < width < 2.0**-800 else 1.0
+
+
+def _affine(
+    shift: float, over: float, under: float, offset: float, power: float
+) -> dict[str, float]:
+    """``(x * power - shift) * factor + offset``, with ``factor`` 0 where the column is constant."""
+    found = {
+        "shift": shift * power,
+        "factor": over / under if under else 0.0,
+        "offset": offset,
+    }
+    return found if power == 1.0 else {"power": power, **found}
 
 
 def _number(fill: Any) -> float:
-    return 0.0 if fill is None else float(fill)
+    return 0.0 if fill is None else fill + 0  # a boolean is 0 or 1
 
 
 def _vocabulary(
@@ -457,7 +484,7 @@ def _boundaries(sketch: Sketch, buckets: int) -> list[float]:
     pairs = sketch.pairs()
     if not pairs or buckets < 2:
         return []
-    found = quantiles(pairs, [bucket / buckets for bucket in range(1, buckets)])
+    found = quantiles(pairs, [Fraction(bucket, buckets) for bucket in range(1, buckets)])
     return sorted(set(found))
 
 

@@ -132,7 +132,11 @@ def assign_by_time(values: pl.Series, ends: Sequence[tuple[str, Any]], title: st
             # Whole numbers are compared as such; a cast to float would round the large ones.
             bound = math.ceil(end) if values.dtype.is_integer() else end
             bound = comparable(bound) if isinstance(bound, str) else bound
-            split = pl.when(time < pl.lit(bound)).then(pl.lit(name)).otherwise(split)
+            if isinstance(bound, int) and not -(1 << 63) <= bound < 1 << 63:
+                early = pl.lit(bound > 0)  # it is before or behind all that the column can hold
+            else:
+                early = time < pl.lit(bound)
+            split = pl.when(early).then(pl.lit(name)).otherwise(split)
     frame = _times(values, title).to_frame("time")
     return frame.select(split=pl.when(time.is_not_null()).then(split))["split"]
 

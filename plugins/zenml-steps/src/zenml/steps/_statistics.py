@@ -60,6 +60,8 @@ def _measure(series: pl.Series) -> dict[str, Any]:
         lengths = counted.group_by(pl.col("value").str.len_chars()).agg(pl.col("count").sum())
         moments = Moments.of_counted(*(column.to_list() for column in lengths))
         return {**partial, "lengths": moments.encode()}
+    if series.dtype != pl.Boolean:
+        partial["zeros"] = int(counted.filter(pl.col("value") == 0)["count"].sum())
     if counts is not None and not series.dtype.is_float():
         partial["moments"] = Moments.of_counted(*counts).encode()
         return partial
@@ -77,7 +79,7 @@ class _Column:
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        self.plain = dict.fromkeys(("nulls", "nans", "infinite"), 0)
+        self.plain = dict.fromkeys(("nulls", "nans", "infinite", "zeros"), 0)
         self.counts = Counts(DISTINCT_LIMIT)
         self.moments = Moments()
         self.sketch = Sketch()
@@ -108,7 +110,7 @@ class _Column:
             self.distinct.add(partial["distinct"])
             self.frequent.add(*partial["frequent"])
             if "bins" in partial:
-                self.sketch.add(partial["bins"])
+                self.sketch.add(*partial["bins"])
         elif known is None:
             self._add_counts(*counts)
 
@@ -144,7 +146,7 @@ class _Column:
             "min": moments.minimum,
             "max": moments.maximum,
             "std": moments.deviation(),
-            "zeros": self.sketch.bins.get(0, 0) if values is None else values.get(0, 0),
+            "zeros": self.plain["zeros"],
         }
         if moments.minimum is not None and moments.maximum is not None:
             low, high = moments.minimum, moments.maximum

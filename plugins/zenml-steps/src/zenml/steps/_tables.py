@@ -12,7 +12,15 @@ import polars as pl
 
 from zenml.core import Blob, Files
 
-__all__ = ["DTYPES", "dtype_of", "read_parquet", "write_parquet"]
+__all__ = [
+    "DTYPES",
+    "PATTERN",
+    "PATTERN_REMEDY",
+    "dtype_of",
+    "is_pattern",
+    "read_parquet",
+    "write_parquet",
+]
 
 #: The types of a dataset's columns, and how Polars holds them.
 DTYPES: Final[dict[str, type[pl.DataType]]] = {
@@ -24,6 +32,11 @@ DTYPES: Final[dict[str, type[pl.DataType]]] = {
     "float32": pl.Float32,
 }
 
+PATTERN: Final = "no column can be called '{}'"
+PATTERN_REMEDY: Final = (
+    "give it another name: '*', and what begins with '^' and ends with '$', stand for other columns"
+)
+
 _VECTOR = re.compile(r"float32\[(\d+)\]")
 
 
@@ -31,6 +44,11 @@ def dtype_of(name: str) -> pl.DataType:
     """The Polars type of a dataset's column type."""
     vector = _VECTOR.fullmatch(name)
     return pl.Array(pl.Float32, int(vector[1])) if vector else DTYPES[name]()
+
+
+def is_pattern(name: str) -> bool:
+    """Whether Polars takes the name of a column for a pattern of names, nearly everywhere."""
+    return name == "*" or (name.startswith("^") and name.endswith("$"))
 
 
 def write_parquet(frame: pl.DataFrame, files: Files) -> Blob:

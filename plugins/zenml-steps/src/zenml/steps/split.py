@@ -12,6 +12,7 @@ from zenml.core import Step, StepContext
 from zenml.core.errors import Problem
 from zenml.steps._shares import check_shares, cuts
 from zenml.steps._times import TIME_REMEDY, comparable
+from zenml.steps._unicode import HALF, is_text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -426,6 +427,8 @@ def _check_categories(places: Iterable[tuple[str, str | int]]) -> Iterator[Probl
         kinds.setdefault(type(category), parameter)
         if isinstance(category, int) and not -(1 << 63) <= category < 1 << 63:
             yield Problem(parameter, f"{category} has more than 64 bits")
+        elif isinstance(category, str) and not is_text(category):
+            yield Problem(parameter, f"{category!a}: {HALF}")
         elif category in taken and len(kinds) == 1:
             yield Problem(parameter, f"{category!r} is in {taken[category]} already")
         taken[category] = parameter
