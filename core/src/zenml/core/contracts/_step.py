@@ -56,6 +56,25 @@ class StepContext(Protocol):
         Finished units are remembered: when a step is killed and run again, only the rest is done.
         """
 
+    def save_checkpoint(self, value: Any) -> None:
+        """Leave behind how far the step has come; ``last_checkpoint`` gives it back.
+
+        It takes the place of the one before, and is whole or not there, whenever the process dies.
+        It is found by whoever does the same work (equal code, parameters and inputs), so it must
+        stand for itself, and what the step makes must not depend on where checkpoints fall.
+
+        Args:
+            value: Plain data. Bytes go through ``files``, and ``[digest, size]`` refers to them;
+                they are kept as long as the checkpoint is.
+        """
+
+    def last_checkpoint(self) -> Any:
+        """The newest checkpoint of this work, as it reads back from JSON; None if there is none.
+
+        One that cannot be read is None as well, with a warning in the log. All bytes that it
+        refers to by ``[digest, size]`` are there and whole.
+        """
+
     def cancelled(self) -> bool:
         """Whether the run is being cancelled; a long loop should look now and then."""
 

@@ -20,6 +20,7 @@ from zenml.core.contracts._step import Step
 from zenml.core.contracts._store import ArtifactStore
 from zenml.core.contracts._units import MapContext, Unit, UnitFunction
 from zenml.core.engine._as_job import step_request, wait_for
+from zenml.core.engine._checkpoints import read_checkpoint, write_checkpoint
 from zenml.core.engine._files import StoreFiles
 from zenml.core.engine._keys import (
     CacheRecord,
@@ -149,7 +150,7 @@ class StepRunner:
             _Work(self, name, planned, inputs, key).execute_here()
 
     def forget(self, key: str) -> None:
-        """Have a step be done again by whoever needs it next, from its first unit on.
+        """Have a step be done again by whoever needs it next, from its beginning.
 
         The artifacts stay: another step may have made the same, and they may be whole.
         """
@@ -221,6 +222,9 @@ class _Work:
 
     def execute_here(self) -> None:
         runner = self.runner
+        if is_stale(runner.store, self.key, self.planned):
+            # Whoever removed the step's artifacts did not trust the bytes that it made.
+            runner.forget(self.key)
         with StoreFiles(runner.store) as files:
             try:
                 digests = self._make_outputs(files)
@@ -281,10 +285,6 @@ class _Work:
         ]
         digests = [unit.digest for unit in units]
         scope = f"units/{self.key}"
-        if is_stale(runner.store, self.key, self.planned):
-            # Whoever removed the step's artifacts did not trust the bytes that its units made.
-            for found in runner.store.list(f"{scope}/"):
-                runner.store.delete(found.key)
         results = finished_units(runner.store, scope, digests)
         # Equal units have equal results, so each is done once.
         left = list({d: u for d, u in zip(digests, units, strict=True) if d not in results}.items())
@@ -361,6 +361,12 @@ class _Context:
             # A trainer has no workers of its own: its units run one by one, where it runs.
             return [function(payload, self._files) for payload in payloads]
         return self._work.map(function, payloads, self._files)
+
+    def save_checkpoint(self, value: Any) -> None:
+        write_checkpoint(self._work.runner.store, self._work.key, value, f"step '{self.step}'")
+
+    def last_checkpoint(self) -> Any:
+        return read_checkpoint(self._work.runner.store, self._work.key, self._files, self.log)
 
     def cancelled(self) -> bool:
         return self._work.runner.cancel.is_set()
