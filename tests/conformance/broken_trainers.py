@@ -59,6 +59,16 @@ class TrainsInTheClient(Sound):
         pass
 
 
+class BeginsWithAnEmptyPlace(Sound):
+    """Clears what earlier attempts have left in the store before it starts one."""
+
+    def submit(self, job):
+        store = open_store(job.store)
+        for found in list(store.list("units/")):
+            store.delete(found.key)
+        return super().submit(job)
+
+
 BASE = Base
 HOOK = "zenml_trainers"
 CASES = [name for name in case_names(Base) if name not in case_names(JobConformance)]
@@ -66,6 +76,11 @@ CASES = [name for name in case_names(Base) if name not in case_names(JobConforma
 TABLE = [
     Proof("test_inputs_reach_the_trainer", SaysThatItTrained, "the step has no result"),
     Proof("test_it_trains_elsewhere", TrainsInTheClient, "!="),
+    Proof(
+        "test_a_trainer_that_is_taken_away_goes_on_from_its_checkpoint",
+        BeginsWithAnEmptyPlace,
+        "the second attempt began anew",
+    ),
 ]
 
 SUITES = suites_of(BASE, TABLE)

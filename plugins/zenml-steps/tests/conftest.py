@@ -79,6 +79,7 @@ class Workbench:
     def __init__(self, folder: Path) -> None:
         self.files = FolderFiles(folder)
         self.units = 0
+        self.checkpoints: list[str] = []
 
     def map(self, function: Callable[..., Any], payloads: Iterable[Any]) -> list[Any]:
         sent = [json.dumps(payload, allow_nan=False) for payload in payloads]
@@ -88,6 +89,12 @@ class Workbench:
             for place in reversed(range(len(sent)))
         }
         return [json.loads(results[place]) for place in range(len(sent))]
+
+    def save_checkpoint(self, value: Any) -> None:
+        self.checkpoints.append(json.dumps(value, allow_nan=False))
+
+    def last_checkpoint(self) -> Any:
+        return json.loads(self.checkpoints[-1]) if self.checkpoints else None
 
     def cancelled(self) -> bool:
         return False

@@ -41,7 +41,13 @@ PUBLIC = {
         "TimeSplit",
     ],
     "zenml.steps.statistics": ["SplitSchema", "SplitStatistics"],
-    "zenml.steps.trainer": ["BaseTrainerStep", "SKLearnTrainer"],
+    "zenml.steps.trainer": [
+        "BaseTrainerStep",
+        "FeedForwardTrainer",
+        "SKLearnTrainer",
+        "TFFeedForwardTrainer",
+        "TorchFeedForwardTrainer",
+    ],
 }
 
 PROGRAM = """
@@ -62,7 +68,7 @@ from zenml.steps.preprocesser import StandardPreprocesser, apply
 from zenml.steps.sequencer import StandardSequencer
 from zenml.steps.split import CategoricalRatioSplit, RandomSplit, TimeRatioSplit
 from zenml.steps.statistics import SplitSchema, SplitStatistics
-from zenml.steps.trainer import SKLearnTrainer
+from zenml.steps.trainer import SKLearnTrainer, TFFeedForwardTrainer, TorchFeedForwardTrainer
 
 CSVDatasource(name="rows", path=sys.argv[1]).fingerprint()
 ParquetDatasource(name="rows", path=sys.argv[1]).fingerprint()
@@ -88,6 +94,8 @@ load = {"method": "load_binary_image", "parameters": {"height": 2, "width": 2}}
 StandardPreprocesser(overwrite={"a": {"transform": load}}).parameters()
 StandardSequencer(timestamp_column="at").parameters()
 SKLearnTrainer().parameters()
+TFFeedForwardTrainer().parameters()
+TorchFeedForwardTrainer().parameters()
 Evaluator(slices=["a"]).parameters()
 Inferrer(columns=["a"]).parameters()
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
@@ -105,6 +113,7 @@ def test_a_plan_can_be_built_without_any_library(tmp_path: Path) -> None:
     heavy = {
         "PIL",
         "google",
+        "keras",
         "numpy",
         "pandas",
         "polars",
@@ -112,6 +121,8 @@ def test_a_plan_can_be_built_without_any_library(tmp_path: Path) -> None:
         "skops",
         "sklearn",
         "sqlalchemy",
+        "tensorflow",
+        "torch",
     }
     assert not heavy & set(done.stdout.split())
 

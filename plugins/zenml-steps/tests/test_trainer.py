@@ -385,6 +385,70 @@ def test_a_trainer_of_one_s_own(bench: Any, prepared: Any) -> None:
         bench.run(MeanTrainer(split_mapping={"train_splits": ["trian"]}), **outputs)
 
 
+class SlowMeanTrainer(BaseTrainerStep):
+    """As long as `interrupt_after` shards were not done, it is interrupted there."""
+
+    interrupt_after: int = 1_000
+
+    def run_fn(self, data: Any, context: Any) -> dict[str, float]:
+        so_far = context.last_checkpoint() or {"shards": 0, "rows": 0, "sum": 0.0}
+        for _, labels in data.shards("train", skip=so_far["shards"]):
+            if so_far["shards"] == self.interrupt_after:
+                raise RuntimeError("interrupted")
+            so_far = {
+                "shards": so_far["shards"] + 1,
+                "rows": so_far["rows"] + len(labels),
+                "sum": so_far["sum"] + float(labels.sum()),
+            }
+            context.save_checkpoint(so_far)
+        return {"mean": so_far["sum"] / so_far["rows"]}
+
+
+def test_a_trainer_of_one_s_own_goes_on_from_its_checkpoint(bench: Any, prepared: Any) -> None:
+    outputs = prepared(features=["distance"], labels=["late"])
+    with pytest.raises(RuntimeError, match="interrupted"):
+        bench.run(SlowMeanTrainer(interrupt_after=2), **outputs)
+    assert bench.last_checkpoint()["shards"] == 2
+    found = bench.run(SlowMeanTrainer(), **outputs)
+    assert len(bench.checkpoints) == 4  # of four shards, each was done once
+    train = pl.concat(outputs["examples"].scan(bench.files, split="train"))
+    assert found == {"mean": pytest.approx(train["late"].mean(), abs=1e-6)}
+
+
+def test_shards_come_in_an_order_that_is_a_matter_of_seed_and_epoch(
+    bench: Any, prepared: Any
+) -> None:
+    from zenml.steps._training import TrainingData
+
+    outputs = prepared(labels=["late"])
+    data = TrainingData(outputs["examples"], outputs["transform"], None, bench.files)
+
+    def read(**options: Any) -> list[tuple[Any, Any]]:
+        return list(data.shards("train", **options))
+
+    def same(one: Any, other: Any) -> bool:
+        return all(
+            np.array_equal(a, b)
+            for left, right in zip(one, other, strict=True)
+            for a, b in zip(left, right, strict=True)
+        )
+
+    features, labels = data.arrays("train")
+    in_order = read()
+    assert len(in_order) == 4
+    assert np.array_equal(np.concatenate([shard[0] for shard in in_order]), features)
+    shuffled = read(seed=3, epoch=1)
+    assert same(shuffled, read(seed=3, epoch=1))
+    assert same(shuffled[2:], read(seed=3, epoch=1, skip=2))
+    for options in ({"seed": 3, "epoch": 2}, {"seed": 4, "epoch": 1}, {}):
+        assert not np.array_equal(read(**options)[0][0], shuffled[0][0])
+    # Nothing is lost: the same rows, each with its own label.
+    every = [np.column_stack([features, labels])]
+    mixed = [np.column_stack(shard) for shard in shuffled]
+    assert sorted(map(tuple, np.concatenate(mixed))) == sorted(map(tuple, np.concatenate(every)))
+    assert np.array_equal(np.concatenate(list(data.labels("train"))), labels)
+
+
 def test_without_the_extra_the_error_says_what_to_install() -> None:
     """In a process of its own, where the libraries cannot be found."""
     code = """

@@ -37,3 +37,16 @@ class TrainingConformance(JobConformance):
         bench.wait(asked)
         [mark] = bench.store.list(f"{asked.marks}/")
         assert int(bench.store.read(mark.key)) != os.getpid()
+
+    @case(needs="job", otherwise="skip", tier="required")
+    def test_a_trainer_that_is_taken_away_goes_on_from_its_checkpoint(
+        self, bench: JobBench, quick: JobBackend
+    ) -> None:
+        """What an attempt leaves in the store is there for the next one."""
+        given = {"store": bench.store.url, "marks": new_marks()}
+        made = Pipeline("checkpoints")
+        made.add_step(bench.project.code.train_in_parts(count=4, **given), name="trained")
+        run = made.run(backends=bench.backends(quick), artifact_store=bench.store, progress=False)
+        assert run.load("trained") == [0, 1, 2, 3]
+        done = bench.marks(given["marks"])
+        assert done == 4, f"{done} parts were done in place of 4: the second attempt began anew"

@@ -88,6 +88,22 @@ def train_on(data: dict[str, int], factor: int = 1) -> int:
     return data["answer"] * factor
 
 
+@step(kind="training")
+def train_in_parts(context: StepContext, count: int, store: str, marks: str) -> list[int]:
+    """A trainer whose machine is taken away before its third part, the first time."""
+    seen = open_store(store)
+    first = not any(seen.list(f"{marks}/"))
+    parts = context.last_checkpoint() or []
+    while len(parts) < count:
+        if len(parts) == 2 and first:
+            os.kill(os.getppid(), signal.SIGTERM)
+            time.sleep(600)
+        seen.write(f"{marks}/{uuid.uuid4().hex}", b"")
+        parts = [*parts, len(parts)]
+        context.save_checkpoint(parts)
+    return parts
+
+
 @step
 def rendezvous(store: str, marks: str, name: str, other: str) -> bool:
     """Whether another step was there at the same time."""

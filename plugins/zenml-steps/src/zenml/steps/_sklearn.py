@@ -25,6 +25,10 @@ __all__ = ["SKLearnModel", "load_model", "save_model", "train"]
 
 _FILE: Final = "estimator.skops"
 
+#: Rows that an estimator is given at once, always: BLAS libraries add up in another order for one
+#: row than for many. A multiple of the rows that their kernels take, so that all places are alike.
+_BLOCK: Final = 192
+
 
 class SKLearnModel(Model):
     """A fitted estimator of scikit-learn with its preprocessing."""
@@ -46,26 +50,38 @@ class SKLearnModel(Model):
         if not len(features):
             width = len(self.class_values)
             return np.zeros((0, width) if self.task == "classification" else 0)
+        found = []
         with _one_thread():
-            if self.task == "regression":
-                return np.asarray(self.estimator.predict(features), dtype=np.float64).reshape(-1)
-            if hasattr(self.estimator, "predict_proba"):
-                return np.asarray(self.estimator.predict_proba(features), dtype=np.float64)
-            if hasattr(self.estimator, "decision_function"):
-                found = np.asarray(self.estimator.decision_function(features), dtype=np.float64)
-                return found if found.ndim == 2 else np.stack([-found, found], axis=1)
-            places = np.asarray(self.estimator.predict(features), dtype=np.int64)
-            return np.eye(len(self.class_values))[places]
+            for first in range(0, len(features), _BLOCK):
+                block = features[first : first + _BLOCK]
+                filling = np.repeat(block[-1:], _BLOCK - len(block), axis=0)
+                found.append(self._estimate(np.concatenate([block, filling]))[: len(block)])
+        return np.concatenate(found)
+
+    def _estimate(self, features: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        if self.task == "regression":
+            return np.asarray(self.estimator.predict(features), dtype=np.float64).reshape(-1)
+        if hasattr(self.estimator, "predict_proba"):
+            return np.asarray(self.estimator.predict_proba(features), dtype=np.float64)
+        if hasattr(self.estimator, "decision_function"):
+            found = np.asarray(self.estimator.decision_function(features), dtype=np.float64)
+            return found if found.ndim == 2 else np.stack([-found, found], axis=1)
+        places = np.asarray(self.estimator.predict(features), dtype=np.int64)
+        return np.eye(len(self.class_values))[places]
 
 
 def train(step: SKLearnTrainer, data: TrainingData, context: StepContext) -> SKLearnModel:
     """See ``SKLearnTrainer``."""
-    sklearn_base = _import("sklearn.base")
-    _import("skops.io")  # before the training, not after it
+    for name in ("sklearn.base", "skops.io"):
+        _import(name)  # before the training, not after it
+    # Imports that can be seen: their versions belong to what identifies the model.
+    import sklearn.base
+    import skops.io  # noqa: F401
+
     estimator = _make(step)
     features, labels = data.arrays("train")
-    classifies = sklearn_base.is_classifier(estimator)
-    if not classifies and not sklearn_base.is_regressor(estimator):
+    classifies = sklearn.base.is_classifier(estimator)
+    if not classifies and not sklearn.base.is_regressor(estimator):
         raise ConfigurationError(
             f"{step.title} cannot train that",
             [Problem("estimator", f"{step.estimator} is neither a classifier nor a regressor")],

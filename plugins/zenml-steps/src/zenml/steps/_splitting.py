@@ -31,6 +31,7 @@ __all__ = [
     "check_times",
     "find_ends",
     "random_bits",
+    "random_order",
     "split_dataset",
 ]
 
@@ -38,7 +39,7 @@ __all__ = [
 _CATEGORIES: Final = {str: "string", int: "integer", bool: "boolean"}
 
 
-def random_bits(seed: int, first: int, count: int) -> npt.NDArray[np.uint64]:
+def random_bits(seed: int | str, first: int, count: int) -> npt.NDArray[np.uint64]:
     """64 random bits for each of ``count`` consecutive counters, in any order and on any machine.
 
     Two rounds of SplitMix64's mixing function, each with 64 bits of the seed's SHA-256 as key.
@@ -51,6 +52,11 @@ def random_bits(seed: int, first: int, count: int) -> npt.NDArray[np.uint64]:
     counters = np.arange(first, first + count, dtype=np.uint64)
     with np.errstate(over="ignore"):
         return mix(mix(counters * GAMMA + before) ^ between)
+
+
+def random_order(seed: int | str, count: int) -> npt.NDArray[np.int64]:
+    """A permutation of ``count`` places, the same on any machine."""
+    return np.argsort(random_bits(seed, 0, count), kind="stable")
 
 
 def assign_at_random(

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from zenml.steps._sklearn import SKLearnModel
+    from zenml.steps._tensorflow import TensorFlowModel
+    from zenml.steps._torch import TorchModel
     from zenml.steps.dataset import Dataset
 
 __all__ = [
@@ -21,6 +23,8 @@ __all__ = [
     "PandasFrameFormat",
     "PolarsFrameFormat",
     "SKLearnModelFormat",
+    "TensorFlowModelFormat",
+    "TorchModelFormat",
 ]
 
 
@@ -184,3 +188,41 @@ class SKLearnModelFormat(ArtifactFormat):
         from zenml.steps._sklearn import load_model
 
         return load_model(artifact, files)
+
+
+class TensorFlowModelFormat(ArtifactFormat):
+    """A network trained by Keras on TensorFlow: weights as npy, the rest as plain data."""
+
+    name = "tensorflow-model/1"
+
+    def save(self, value: TensorFlowModel, files: Files) -> Artifact:
+        """See ``ArtifactFormat.save``."""
+        from zenml.steps._networks import save_network
+
+        return save_network(value, files, self.name)
+
+    def load(self, artifact: Artifact, files: Files) -> TensorFlowModel:
+        """See ``ArtifactFormat.load``. The library need not be installed."""
+        from zenml.steps._networks import load_network
+        from zenml.steps._tensorflow import TensorFlowModel
+
+        return load_network(artifact, files, TensorFlowModel)
+
+
+class TorchModelFormat(ArtifactFormat):
+    """A network trained by PyTorch: weights as npy, the rest as plain data."""
+
+    name = "torch-model/1"
+
+    def save(self, value: TorchModel, files: Files) -> Artifact:
+        """See ``ArtifactFormat.save``."""
+        from zenml.steps._networks import save_network
+
+        return save_network(value, files, self.name)
+
+    def load(self, artifact: Artifact, files: Files) -> TorchModel:
+        """See ``ArtifactFormat.load``. The library need not be installed."""
+        from zenml.steps._networks import load_network
+        from zenml.steps._torch import TorchModel
+
+        return load_network(artifact, files, TorchModel)

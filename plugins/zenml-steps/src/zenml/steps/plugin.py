@@ -24,6 +24,16 @@ def zenml_artifact_formats() -> Iterator[FormatSpec]:
         python_types=("zenml.steps._sklearn:SKLearnModel",),
     )
     yield FormatSpec(
+        name="tensorflow-model/1",
+        target=f"{formats}:TensorFlowModelFormat",
+        python_types=("zenml.steps._tensorflow:TensorFlowModel",),
+    )
+    yield FormatSpec(
+        name="torch-model/1",
+        target=f"{formats}:TorchModelFormat",
+        python_types=("zenml.steps._torch:TorchModel",),
+    )
+    yield FormatSpec(
         name="polars-frame/1",
         target=f"{formats}:PolarsFrameFormat",
         python_types=("polars.dataframe.frame:DataFrame",),
