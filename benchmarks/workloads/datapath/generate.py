@@ -1,6 +1,7 @@
 """Writes a CSV file of as many flights as the first argument says, to the second.
 
-The flights of 2013, and then the same of the years before, so that the years and times differ.
+The flights of 2013, and then the same of the 29 years before, so that the years and times differ;
+and then all of these again, so that more rows need not mean more different values.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import zipfile
 from pathlib import Path
 
 import polars as pl
+
+YEARS = 30
 
 
 def flights_of_2013() -> pl.DataFrame:
@@ -30,7 +33,7 @@ def generate(rows: int, path: Path) -> None:
     day_and_hour = pl.col("time_hour").cast(pl.String).str.slice(4)
     with path.open("wb") as file:
         for number, first in enumerate(range(0, rows, flights.height)):
-            year = pl.col("year") - number
+            year = pl.col("year") - number % YEARS
             changed = {"year": year, "time_hour": pl.format("{}{}", year, day_and_hour)}
             part = flights.head(rows - first).with_columns(**changed)
             part.write_csv(file, include_header=number == 0, null_value="NA")

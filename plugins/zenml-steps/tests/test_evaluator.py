@@ -121,6 +121,17 @@ class SplitByRow(BaseSplit):
         return ["train" if first_row + row < 50 else "test" for row in range(frame.height)]
 
 
+def test_an_infinite_label_cannot_be_measured(bench: Any, write: Any, examples_of: Any) -> None:
+    text = "distance,delay\n" + "".join(f"{row},{row / 4}\n" for row in range(60)) + "60,inf\n"
+    examples = bench.run(SplitByRow(), examples=examples_of(bench, write("rows.csv", text)))
+    step = StandardPreprocesser(features=["distance"], labels=["delay"])
+    outputs = bench.run(step, examples=examples)
+    trainer = SKLearnTrainer(estimator="sklearn.ensemble:HistGradientBoostingRegressor")
+    model = bench.run(trainer, **outputs)
+    with pytest.raises(DataError, match="'delay' is infinite in some rows"):
+        bench.run(Evaluator(), model=model, examples=outputs["examples"])
+
+
 def test_which_split_is_evaluated(bench: Any, classified: Any) -> None:
     model, examples = classified
     for parameters, splits in (

@@ -116,6 +116,11 @@ def predict_shard(payload: Mapping[str, Any], files: Files) -> dict[str, Any]:
 def _predictions(model: Model, rows: pl.DataFrame) -> dict[str, Any]:
     if model.task == "regression":
         label = conform(model.transform, rows)[model.label].cast(pl.Float64)
+        if label.is_infinite().any():
+            raise DataError(
+                f"the label '{model.label}' is infinite in some rows",
+                remedy="leave these rows out before the split, or mend them at their source",
+            )
         return {"truth": label, "prediction": np.array(model.predict(rows), dtype=np.float64)}
     scores = model.predict_proba(rows)
     values = np.array(model.class_values)

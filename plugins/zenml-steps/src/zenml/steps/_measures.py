@@ -205,9 +205,15 @@ class Counts:
         if len(known) > self.limit:
             self.values = None
 
+    def ranked(self) -> list[Any]:
+        """The values, the most frequent first, equally frequent ones by value."""
+        known = self.values or {}
+        return sorted(sorted(known), key=known.__getitem__, reverse=True)
+
     def by_frequency(self) -> list[list[Any]]:
-        """``[value, count]``, the most frequent first, equally frequent ones by value."""
-        return sorted(map(list, (self.values or {}).items()), key=lambda pair: (-pair[1], pair[0]))
+        """``[value, count]``, in the order of ``ranked``."""
+        known = self.values or {}
+        return [[value, known[value]] for value in self.ranked()]
 
 
 class Sketch:

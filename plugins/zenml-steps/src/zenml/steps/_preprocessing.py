@@ -445,7 +445,7 @@ def _vocabulary(
         measured.counts.add([[text], [filled]])
     if measured.counts.values is None:
         raise _too_many(column, "compute_and_apply_vocabulary", "values")
-    return [value for value, _ in measured.counts.by_frequency()]
+    return measured.counts.ranked()
 
 
 def _too_many(column: Mapping[str, Any], method: str, what: str) -> DataError:
