@@ -56,7 +56,7 @@ def test_neither_order_nor_division_changes_a_sum(values: np.ndarray) -> None:
     assert squares.encode() == sum_of_squares(values).encode()
 
 
-@pytest.mark.parametrize("bits", [8, 20, 31, 40, 63])
+@pytest.mark.parametrize("bits", [8, 20, 24, 25, 31, 40, 49, 50, 63])
 def test_integers_do_not_overflow(bits: int) -> None:
     limit = 2**bits
     values = RANDOM.integers(-limit, limit - 1, 10_000, endpoint=True)

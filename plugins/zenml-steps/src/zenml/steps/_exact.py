@@ -190,9 +190,15 @@ def _largest(values: _Floats) -> float:
 
 def _integer_sum(values: npt.NDArray[np.int64]) -> int:
     """Exact for fewer than 2**31 values: upper and lower halves cannot overflow 64 bits."""
+    if _largest_integer(values) * len(values) < 1 << 63:
+        return int(values.sum())
     upper = int((values >> 32).sum(dtype=np.int64))
     lower = int((values & 0xFFFFFFFF).sum(dtype=np.int64))
     return (upper << 32) + lower
+
+
+def _largest_integer(values: npt.NDArray[np.int64]) -> int:
+    return max(int(values.max(initial=0)), -int(values.min(initial=0)))
 
 
 def _natural_sum(values: npt.NDArray[np.uint64]) -> int:
@@ -202,9 +208,10 @@ def _natural_sum(values: npt.NDArray[np.uint64]) -> int:
 
 
 def _integer_squares(values: npt.NDArray[np.int64]) -> int:
-    if not len(values):
-        return 0
-    if max(int(values.max()), -int(values.min())) < 1 << 31:
+    largest = _largest_integer(values)
+    if largest * largest * len(values) < 1 << 63:
+        return int(np.dot(values, values))
+    if largest < 1 << 31:
         return _integer_sum(values * values)
     # The magnitude of the smallest integer is 2**63, which the unsigned type holds.
     magnitudes = np.where(values < 0, -values, values).view(np.uint64)
