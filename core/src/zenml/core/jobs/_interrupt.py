@@ -53,6 +53,14 @@ class Interrupt:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        # A stream that was being written to just now refuses; the cancelling itself goes on.
+        try:
+            self._told()
+        except RuntimeError:
+            # The stream is being written to just now, by this very thread: another one can wait.
+            threading.Thread(target=self._tell_later, daemon=True).start()
+        except OSError:
+            pass  # nobody reads it any more; the cancelling itself goes on
+
+    def _tell_later(self) -> None:
         with contextlib.suppress(RuntimeError, OSError):
             self._told()
