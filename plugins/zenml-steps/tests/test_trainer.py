@@ -360,7 +360,7 @@ def test_a_label_that_does_not_suit(
 def test_too_many_classes_are_probably_numbers(
     bench: Any, prepared: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zenml.steps._sklearn._MOST_CLASSES", 100)
+    monkeypatch.setattr("zenml.steps._sklearn.MOST_CLASSES", 100)
     with pytest.raises(DataError, match="too many for classes") as caught:
         bench.run(SKLearnTrainer(), **prepared(features=["delay"], labels=["distance"]))
     assert "Regressor" in (caught.value.remedy or "")

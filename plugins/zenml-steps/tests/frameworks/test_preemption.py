@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from zenml.core.testing import wait_until
 
 SCRIPT = """
 import sys
@@ -104,16 +105,6 @@ class Project:
         return sorted(found)
 
 
-def wait_until(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.01)
-    raise AssertionError(f"not in time: {condition}")
-
-
 @pytest.fixture(scope="session")
 def table(tmp_path_factory: pytest.TempPathFactory) -> str:
     """1,000 rows, the third column of which follows from the others."""
@@ -173,13 +164,16 @@ def test_a_training_that_is_preempted_gives_what_one_in_one_piece_gives(
     process = project.start(str(project.jobs), *options)
     done = 0
     for end in ends:
-        wait_until(lambda done=done: project.epochs() > done + 1)
+        wait_until(lambda done=done: project.epochs() > done + 1, timeout=120)
         working = project.runners()
         os.kill(working[0], end)
-        wait_until(lambda working=working: not set(working) & set(project.runners()))
+        wait_until(lambda working=working: not set(working) & set(project.runners()), timeout=120)
         done = project.epochs()
         # The next attempt goes on from there: beginning anew, it would leave that of one epoch.
-        assert wait_until(lambda done=done: project.epochs() != done and project.epochs()) > done
+        assert (
+            wait_until(lambda done=done: project.epochs() != done and project.epochs(), timeout=120)
+            > done
+        )
     project.finish(process)
     assert project.outputs() == uninterrupted(library)
     assert len(list(project.store.glob("runs/*/jobs/*/*/task.json"))) == 1 + len(ends)
@@ -191,11 +185,11 @@ def test_a_run_that_is_resumed_goes_on_with_the_training(
 ) -> None:
     project = new_project("torch")
     process = project.start("")
-    wait_until(lambda: project.epochs() > 1)
+    wait_until(lambda: project.epochs() > 1, timeout=120)
     process.kill()
     process.communicate()
     done = project.epochs()
     resumed = project.spawn("-m", "_zenml_main", "run", "resume", "last")
-    assert wait_until(lambda: project.epochs() != done and project.epochs()) > done
+    assert wait_until(lambda: project.epochs() != done and project.epochs(), timeout=120) > done
     project.finish(resumed)
     assert project.outputs() == uninterrupted("torch")

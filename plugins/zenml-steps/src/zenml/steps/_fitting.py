@@ -25,17 +25,15 @@ from zenml.steps._feedforward import (
     task_of,
 )
 from zenml.steps._splitting import random_bits
+from zenml.steps._training import MOST_CLASSES, TrainingData
 
 if TYPE_CHECKING:
-    from zenml.steps._training import TrainingData
     from zenml.steps.trainer import FeedForwardTrainer
 
 __all__ = ["Fitted", "Network", "fit"]
 
 _Array = npt.NDArray[Any]
 _Features = npt.NDArray[np.float32]
-
-_MOST_CLASSES: Final = 10_000
 
 #: Within an epoch, a checkpoint is left at the end of a shard when so many seconds have gone by.
 _SECONDS_BETWEEN_CHECKPOINTS = 30.0
@@ -331,9 +329,9 @@ def _look_at_label(step: FeedForwardTrainer, data: TrainingData) -> _Label:
             )
         if classifies:
             values = np.union1d(values, labels)
-            if len(values) > _MOST_CLASSES:
+            if len(values) > MOST_CLASSES:
                 raise DataError(
-                    f"the label '{name}' has more than {_MOST_CLASSES:,} different values, too "
+                    f"the label '{name}' has more than {MOST_CLASSES:,} different values, too "
                     "many for classes",
                     remedy="predict it as a number: loss='mse', last_activation='linear', "
                     "output_units=1",

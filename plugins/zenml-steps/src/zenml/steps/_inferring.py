@@ -120,9 +120,11 @@ def infer_shard(payload: Mapping[str, Any], files: Files) -> list[Any]:
     frame = read_rows(payload["shard"], files)
     rows = frame.select(model.features)
     try:
-        values = [model.predict(rows)]
         if payload["scores"]:
-            values += list(model.predict_proba(rows).T)
+            scores = model.predict_proba(rows)
+            values = [model.values_of(scores), *scores.T]
+        else:
+            values = [model.predict(rows)]
     except DataError as error:
         begins = f"counted from row {payload['shard']['first_row'] + 1} of the data"
         error.where = f"{error.where}, {begins}" if error.where else begins

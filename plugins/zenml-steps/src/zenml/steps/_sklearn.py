@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from zenml.core import Artifact, Files, StepContext
 from zenml.core.errors import ConfigurationError, DataError, IntegrityError, Problem, ZenMLError
+from zenml.steps._training import MOST_CLASSES, TrainingData
 from zenml.steps.model import Model
 
 if TYPE_CHECKING:
-    from zenml.steps._training import TrainingData
     from zenml.steps.trainer import SKLearnTrainer
 
 __all__ = ["SKLearnModel", "load_model", "save_model", "train"]
@@ -96,7 +96,7 @@ def train(step: SKLearnTrainer, data: TrainingData, context: StepContext) -> SKL
                 f"the label '{label['column']}' has one value only in the training rows",
                 remedy="train on rows of at least two classes",
             )
-        if len(values) > _MOST_CLASSES:
+        if len(values) > MOST_CLASSES:
             raise DataError(
                 f"the label '{label['column']}' has {len(values):,} different values, too many for "
                 "classes",
@@ -126,9 +126,6 @@ def train(step: SKLearnTrainer, data: TrainingData, context: StepContext) -> SKL
         "classification" if classifies else "regression",
         [float(value) for value in values],
     )
-
-
-_MOST_CLASSES: Final = 10_000
 
 
 def _make(step: SKLearnTrainer) -> Any:

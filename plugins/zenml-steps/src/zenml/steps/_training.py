@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,10 @@ from zenml.steps._splits import splits_for
 from zenml.steps._splitting import random_order
 from zenml.steps.dataset import Dataset, Shard, read_rows
 
-__all__ = ["TrainingData"]
+__all__ = ["MOST_CLASSES", "TrainingData"]
+
+#: A label with more different values is no label of classes.
+MOST_CLASSES: Final = 10_000
 
 
 class TrainingData:

@@ -87,7 +87,10 @@ class Model(ABC):
         Raises:
             DataError: a feature is missing, or its values are not of the type that was trained on.
         """
-        scores = self._scores(rows)
+        return self.values_of(self._scores(rows))
+
+    def values_of(self, scores: np.ndarray[Any, Any]) -> list[Any]:
+        """The label's own values that are predicted by what ``scores`` gives."""
         if self.task == "classification":
             return [self.classes[place] for place in scores.argmax(axis=1).tolist()]
         from zenml.steps._applying import invert
