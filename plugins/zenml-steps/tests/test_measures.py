@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import math
 import statistics
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from zenml.steps._measures import (
-    Counts,
-    Moments,
-    Sketch,
-    count_values,
-    encode_counts,
-    in_columns,
-    numbers_of,
-    quantiles,
-)
+from zenml.steps._measures import Moments, Sketch, numbers_of, quantiles
 
 RANDOM = np.random.default_rng(7)
 
@@ -58,9 +48,11 @@ def test_moments_of_counts_are_those_of_the_values() -> None:
     values = [-(2**63), 2**53 + 1, 0, 2**63 - 1]
     counts = [3, 1, 1_000, 2]
     repeated = np.repeat(np.array(values), counts)
-    assert Moments.of_counted(values, counts).encode() == Moments.of(repeated).encode()
-    assert Moments.of_counted([], []) == Moments()
-    assert Moments.of_counted([False, True], [2, 1]).encode()["max"] == 1
+    counted = pl.DataFrame({"value": values, "count": counts})
+    assert Moments.of_counted(counted).encode() == Moments.of(repeated).encode()
+    assert Moments.of_counted(counted.clear()) == Moments()
+    booleans = pl.DataFrame({"value": [False, True], "count": [2, 1]})
+    assert Moments.of_counted(booleans).encode() == Moments.of(np.array([0, 0, 1])).encode()
 
 
 def test_moments_of_nothing_are_nothing() -> None:
@@ -70,41 +62,6 @@ def test_moments_of_nothing_are_nothing() -> None:
 
 def test_both_zeros_are_one_value() -> None:
     assert str(Moments.of(np.array([-0.0])).minimum) == "0.0"
-    assert str(encode_counts(count_values(pl.Series([-0.0, 0.0])), 5)) == "[[0.0], [2]]"
-
-
-def counts_of(parts: list[pl.Series], limit: int) -> Counts:
-    merged = Counts(limit)
-    for part in parts:
-        merged.add(encode_counts(count_values(part), limit))
-    return merged
-
-
-def test_values_are_counted_up_to_a_limit() -> None:
-    values = pl.Series(["b", "a", "b", None, "c"])
-    assert counts_of([values], 3).by_frequency() == [["b", 2], ["a", 1], ["c", 1]]
-    assert counts_of([values], 2).values is None
-
-
-def test_whether_values_are_too_many_does_not_depend_on_the_division() -> None:
-    values = pl.Series(RANDOM.integers(0, 50, 1_000).tolist())
-    parts = [values[:10], values[10:600], values[600:]]
-    assert counts_of(parts, 50).by_frequency() == counts_of([values], 50).by_frequency()
-    assert len(counts_of(parts, 50).values or {}) == 50
-    assert counts_of(parts, 49).values is None
-    assert counts_of([values], 49).values is None
-
-
-@pytest.mark.parametrize(
-    "values", [["b", "é", "a", "😀", "~"], [3, -1], [0.5, -2.0], [True, False]]
-)
-def test_counts_are_written_in_the_order_of_the_values(values: list[Any]) -> None:
-    assert encode_counts(count_values(pl.Series(values)), 9) == in_columns(dict.fromkeys(values, 1))
-
-
-def test_what_is_not_finite_is_not_counted() -> None:
-    values = pl.Series([math.nan, math.inf, None, 1.0])
-    assert encode_counts(count_values(values), 9) == [[1.0], [1]]
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1.0, 1e12])

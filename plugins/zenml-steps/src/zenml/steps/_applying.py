@@ -48,7 +48,7 @@ def apply_transform(transform: Mapping[str, Any], frame: pl.DataFrame) -> pl.Dat
 
 
 def prepared(columns: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A transform's columns, for applying them many times: with vocabularies as tables."""
+    """A transform's columns, for applying them many times: with vocabularies as types."""
     return [
         {**column, "steps": [_with_vocabulary(step) for step in column["steps"]]}
         for column in columns
@@ -56,11 +56,9 @@ def prepared(columns: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _with_vocabulary(step: Mapping[str, Any]) -> Mapping[str, Any]:
-    if "vocabulary" not in step or isinstance(step["vocabulary"], pl.DataFrame):
+    if "vocabulary" not in step or isinstance(step["vocabulary"], pl.Enum):
         return step
-    texts = pl.Series("text", step["vocabulary"], dtype=pl.String)
-    places = pl.Series("place", np.arange(len(texts), dtype=np.float64))
-    return {**step, "vocabulary": pl.DataFrame([texts, places])}
+    return {**step, "vocabulary": pl.Enum(pl.Series(step["vocabulary"], dtype=pl.String))}
 
 
 def conform(transform: Mapping[str, Any], frame: pl.DataFrame) -> dict[str, pl.Series]:
@@ -311,10 +309,9 @@ def _look_up(step: Mapping[str, Any], texts: pl.Series) -> pl.Series:
         )
         found = texts.replace_strict(different, numbers, default=None, return_dtype=pl.Float64)
     else:
-        places = _with_vocabulary(step)["vocabulary"]
-        table = texts.alias("text").to_frame()
-        table = table.join(places, on="text", how="left", maintain_order="left")
-        found = table["place"].fill_null(-1.0).alias(texts.name)
+        vocabulary = _with_vocabulary(step)["vocabulary"]
+        places = texts.cast(vocabulary, strict=False).to_physical()
+        found = places.cast(pl.Float64).fill_null(-1.0)
         if texts.null_count():
             found = found.set(texts.is_null(), None)
     return found

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Dyadic", "mean", "standard_deviation", "sum_of", "sum_of_squares"]
+__all__ = ["Dyadic", "mean", "standard_deviation", "sum_of", "sum_of_squares", "weighed_sums"]
 
 _Floats = npt.NDArray[np.float64]
 
@@ -104,6 +104,19 @@ def sum_of_squares(values: npt.NDArray[np.float64] | npt.NDArray[np.int64]) -> D
     for start in range(0, len(floats), _BLOCK):
         total = total.plus(_block_squares(floats[start : start + _BLOCK].copy()))
     return total
+
+
+def weighed_sums(
+    values: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
+) -> tuple[Dyadic, Dyadic]:
+    """The exact sums of 64-bit integers and of their squares, each of them ``counts`` times."""
+    largest = _largest_integer(values)
+    if largest * largest * int(counts.sum()) < 1 << 63:
+        weighed = values * counts
+        return Dyadic(int(weighed.sum())), Dyadic(int(np.dot(weighed, values)))
+    pairs = list(zip(values.tolist(), counts.tolist(), strict=True))
+    total = sum(value * count for value, count in pairs)
+    return Dyadic(total), Dyadic(sum(value * value * count for value, count in pairs))
 
 
 def mean(total: Dyadic, count: int) -> float:

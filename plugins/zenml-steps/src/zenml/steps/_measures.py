@@ -13,25 +13,27 @@ and exact for integers up to 512.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from operator import mul
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from zenml.steps._exact import Dyadic, mean, standard_deviation, sum_of, sum_of_squares
+from zenml.steps._exact import (
+    Dyadic,
+    mean,
+    standard_deviation,
+    sum_of,
+    sum_of_squares,
+    weighed_sums,
+)
 
 __all__ = [
-    "Counts",
     "Moments",
     "Numbers",
     "Sketch",
-    "count_values",
-    "encode_counts",
-    "in_columns",
     "numbers_of",
     "quantiles",
 ]
@@ -96,14 +98,15 @@ class Moments(NamedTuple):
         return cls(len(values), sum_of(values), sum_of_squares(values), low, high)
 
     @classmethod
-    def of_counted(cls, values: Sequence[int], counts: Sequence[int]) -> Moments:
-        """Measure integers, each as often as it was counted."""
-        if not values:
+    def of_counted(cls, counted: pl.DataFrame) -> Moments:
+        """Measure integers or booleans, each ``value`` as often as its ``count`` says."""
+        if not counted.height:
             return cls()
-        weighed = [value * count for value, count in zip(values, counts, strict=True)]
-        squares = sum(map(mul, weighed, values))
-        low, high = min(values) + 0, max(values) + 0
-        return cls(sum(counts), Dyadic(sum(weighed)), Dyadic(squares), low, high)
+        values = counted["value"].cast(pl.Int64).to_numpy()
+        counts = counted["count"].to_numpy()
+        total, squares = weighed_sums(values, counts)
+        low, high = values.min().item(), values.max().item()
+        return cls(counts.sum().item(), total, squares, low, high)
 
     def plus(self, other: Moments) -> Moments:
         """The moments of both together."""
@@ -155,67 +158,6 @@ class Moments(NamedTuple):
         )
 
 
-def count_values(series: pl.Series) -> pl.DataFrame:
-    """Each ``value`` of a column and its ``count``; nulls, NaN and infinities are left out."""
-    series = series.drop_nulls()
-    floats = series.dtype.is_float()
-    if floats:
-        series = series.filter(series.is_finite())
-    counted = series.alias("value").value_counts(name="count").cast({"count": pl.Int64})
-    # The two zeros are equal, and either may have been kept; adding zero makes them one.
-    return counted.with_columns(pl.col("value") + 0.0) if floats else counted
-
-
-def encode_counts(counted: pl.DataFrame, limit: int) -> list[list[Any]] | None:
-    """What ``count_values`` gives as plain data: the values in order, and their counts.
-
-    None if there are more than ``limit``.
-    """
-    if counted.height > limit:
-        return None
-    return [column.to_list() for column in counted.sort("value")]
-
-
-def in_columns(counts: Mapping[Any, int]) -> list[list[Any]]:
-    """Counts as plain data, by value: the values, and how often each occurs."""
-    values = sorted(counts)
-    return [values, [counts[value] for value in values]]
-
-
-class Counts:
-    """How often each distinct value occurs, as long as there are not too many of them.
-
-    Args:
-        limit: With more distinct values than this, ``values`` is None: how many there are was
-            then not counted, which is itself independent of order and shards.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.values: dict[Any, int] | None = {}
-
-    def add(self, other: Sequence[Sequence[Any]] | None) -> None:
-        """Add the encoded counts of a shard."""
-        if self.values is None or other is None:
-            self.values = None
-            return
-        known = self.values
-        for value, count in zip(*other, strict=True):
-            known[value] = known.get(value, 0) + count
-        if len(known) > self.limit:
-            self.values = None
-
-    def ranked(self) -> list[Any]:
-        """The values, the most frequent first, equally frequent ones by value."""
-        known = self.values or {}
-        return sorted(sorted(known), key=known.__getitem__, reverse=True)
-
-    def by_frequency(self) -> list[list[Any]]:
-        """``[value, count]``, in the order of ``ranked``."""
-        known = self.values or {}
-        return [[value, known[value]] for value in self.ranked()]
-
-
 class Sketch:
     """Counts of numbers in fixed bins, from which quantiles and histograms are taken."""
 
@@ -242,12 +184,10 @@ class Sketch:
             sketch.add([0], [zeros])
         return sketch
 
-    def add_counts(self, values: Sequence[float], counts: Sequence[int]) -> None:
+    def add_counts(self, values: npt.NDArray[Any], counts: npt.NDArray[np.int64]) -> None:
         """Add numbers, each as often as it was counted."""
-        keys = np.abs(_cut_off(np.array(values))).view(np.int64) >> _SHIFT
-        for key, value, count in zip(keys.tolist(), values, counts, strict=True):
-            signed = -key if value < 0 else key
-            self.bins[signed] = self.bins.get(signed, 0) + count
+        keys = np.abs(_cut_off(values)).view(np.int64) >> _SHIFT
+        self.add(np.where(values < 0, -keys, keys).tolist(), counts.tolist())
 
     def add(self, bins: Iterable[int], counts: Iterable[int]) -> None:
         """Add the encoded bins of another shard, or those of one sign."""
@@ -257,11 +197,12 @@ class Sketch:
     def add_value(self, value: float, count: int) -> None:
         """Add a number ``count`` times."""
         if count:
-            self.add_counts([value], [count])
+            self.add_counts(np.array([value]), np.array([count]))
 
     def encode(self) -> list[list[int]]:
         """As plain data, by bin (hence by value): the bins, and their counts."""
-        return in_columns(self.bins)
+        bins = sorted(self.bins)
+        return [bins, [self.bins[key] for key in bins]]
 
     def pairs(self) -> list[tuple[float, int]]:
         """``(lower edge of the bin, count)``, ascending."""

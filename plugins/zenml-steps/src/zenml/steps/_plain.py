@@ -1,4 +1,4 @@
-"""Plain data as JSON: small results that units leave in the store."""
+"""Plain data as bytes: JSON where it is kept, MessagePack from one unit to the next."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from zenml.core import Blob, Files
 __all__ = ["decode", "encode", "fetch", "put"]
 
 _encoder = msgspec.json.Encoder(order="sorted")
+_packer = msgspec.msgpack.Encoder(order="sorted")
 
 
 def encode(value: Any) -> bytes:
-    """Equal values give equal bytes."""
+    """As JSON. Equal values give equal bytes."""
     return _encoder.encode(value)
 
 
@@ -24,11 +25,11 @@ def decode(data: bytes) -> Any:
 
 
 def put(value: Any, files: Files) -> list[Any]:
-    """Store plain data; returns its blob as plain data."""
-    blob = files.put_bytes(encode(value))
+    """Store plain data, which may hold bytes; returns its blob as plain data."""
+    blob = files.put_bytes(_packer.encode(value))
     return [blob.digest, blob.size]
 
 
 def fetch(blob: list[Any], files: Files) -> Any:
     """Read back what ``put`` stored."""
-    return decode(files.fetch(Blob(*blob)).read_bytes())
+    return msgspec.msgpack.decode(files.fetch(Blob(*blob)).read_bytes())

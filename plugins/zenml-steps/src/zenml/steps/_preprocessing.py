@@ -11,15 +11,8 @@ import polars as pl
 from zenml.core import Blob, Files, StepContext, UnitFunction
 from zenml.core.errors import ConfigurationError, DataError, Problem
 from zenml.steps._applying import apply_step, apply_transform, prepared, without_missing
-from zenml.steps._measures import (
-    Counts,
-    Moments,
-    Sketch,
-    count_values,
-    encode_counts,
-    numbers_of,
-    quantiles,
-)
+from zenml.steps._counts import Counts, count_values, decode_counts, encode_counts
+from zenml.steps._measures import Moments, Sketch, numbers_of, quantiles
 from zenml.steps._methods import (
     DEFAULTS,
     FILLINGS,
@@ -303,6 +296,7 @@ class _Measured:
         self.moments = Moments()
         self.sketch = Sketch()
         self.counts = Counts(VOCABULARY_LIMIT)
+        self.too_many = False
         self.documents = Documents(VOCABULARY_LIMIT)
         self.products: Products | None = None
 
@@ -313,12 +307,28 @@ class _Measured:
         if "bins" in partial:
             self.sketch.add(*partial["bins"])
         if "counts" in partial:
-            self.counts.add(partial["counts"])
+            encoded = partial["counts"]
+            self._add_counts(None if encoded is None else decode_counts(encoded))
         if "documents" in partial:
             self.documents.add(partial["documents"])
         if "products" in partial:
             self.products = self.products or Products(len(partial["products"]["sums"]))
             self.products.add(partial["products"])
+
+    def _add_counts(self, counted: pl.DataFrame | None) -> None:
+        if counted is None:
+            self.too_many = True
+        elif not self.too_many:
+            self.too_many = bool(self.counts.add(counted))
+
+    def vocabulary(self, fill: str, filled: int) -> list[str] | None:
+        """The values, most frequent first, with ``filled`` more of ``fill``; None: too many."""
+        if filled:
+            self._add_counts(pl.DataFrame({"value": [fill], "count": [filled]}))
+        if self.too_many or self.counts.settle():
+            return None
+        counted = self.counts.by_frequency()
+        return counted["value"].to_list() if counted.height else []
 
 
 def _begin(column: Mapping[str, Any], measured: _Measured | None) -> dict[str, Any]:
@@ -440,12 +450,11 @@ def _number(fill: Any) -> float:
 def _vocabulary(
     column: Mapping[str, Any], measured: _Measured, fill: Any, filled: int
 ) -> list[str]:
-    if filled:
-        text = fill if isinstance(fill, str) else str(fill).lower()
-        measured.counts.add([[text], [filled]])
-    if measured.counts.values is None:
+    text = fill if isinstance(fill, str) else str(fill).lower()
+    vocabulary = measured.vocabulary(text, filled)
+    if vocabulary is None:
         raise _too_many(column, "compute_and_apply_vocabulary", "values")
-    return measured.counts.ranked()
+    return vocabulary
 
 
 def _too_many(column: Mapping[str, Any], method: str, what: str) -> DataError:

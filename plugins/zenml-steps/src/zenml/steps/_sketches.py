@@ -7,16 +7,14 @@ backends, workers or threads.
 
 from __future__ import annotations
 
-import base64
 import hashlib
-from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from zenml.steps._measures import in_columns
+from zenml.steps._counts import add_up, compact, decode_counts, encode_counts, ranked
 from zenml.steps._mixing import GAMMA, mix
 
 __all__ = ["DISTINCT_ERROR", "Distinct", "Frequent"]
@@ -27,6 +25,7 @@ _COUNTED: Final = 1_000
 #: Bytes of text that are hashed at once, and how long a text may be to be hashed so.
 _WORD: Final = 8
 _LONG: Final = 256
+_NO_HASHES: Final = np.empty(0, dtype=np.uint64)
 #: The relative standard error of an estimate: 1.1 %.
 DISTINCT_ERROR: Final = 0.011
 
@@ -47,38 +46,49 @@ class Distinct:
     """
 
     def __init__(self) -> None:
-        self.smallest: npt.NDArray[np.uint64] = np.empty(0, dtype=np.uint64)
+        self._kept: list[npt.NDArray[np.uint64]] = []
+        self._size = 0
 
     @classmethod
     def of(cls, values: pl.Series) -> Distinct:
         """Look at different values, as ``count_values`` gives them."""
         sketch = cls()
         hashes = _hashes(values)
-        if len(hashes) > 4 * _KEPT:  # finding the smaller ones is quicker than sorting all
-            hashes = np.partition(hashes, 2 * _KEPT)[: 2 * _KEPT]
         sketch._keep(hashes)
         return sketch
 
-    def add(self, encoded: str) -> None:
+    def add(self, encoded: bytes) -> None:
         """Add the encoded sketch of another shard."""
-        self._keep(np.frombuffer(base64.b64decode(encoded), dtype="<u8").astype(np.uint64))
+        self._keep(np.frombuffer(encoded, dtype="<u8").astype(np.uint64))
 
-    def add_values(self, values: Iterable[Any], dtype: pl.DataType | type[pl.DataType]) -> None:
+    def add_values(self, values: pl.Series) -> None:
         """Add values that were counted."""
-        self._keep(_hashes(pl.Series(list(values), dtype=dtype)))
+        self._keep(_hashes(values))
 
     def _keep(self, hashes: npt.NDArray[np.uint64]) -> None:
-        self.smallest = np.unique(np.concatenate([self.smallest, hashes]))[:_KEPT]
+        if len(hashes) > 4 * _KEPT:  # all differ, and finding the smaller ones is quick
+            hashes = np.partition(hashes, 2 * _KEPT)[: 2 * _KEPT]
+        self._kept.append(hashes)
+        self._size += len(hashes)
+        if self._size > 8 * _KEPT:
+            self.smallest()
+
+    def smallest(self) -> npt.NDArray[np.uint64]:
+        """The hashes that are kept, ascending."""
+        hashes = np.unique(np.concatenate(self._kept)) if self._kept else _NO_HASHES
+        self._kept, self._size = [hashes[:_KEPT]], min(len(hashes), _KEPT)
+        return self._kept[0]
 
     def estimate(self) -> int:
         """How many different values there are."""
-        if len(self.smallest) < _KEPT:
-            return len(self.smallest)
-        return ((_KEPT - 1) << 64) // (int(self.smallest[-1]) + 1)
+        hashes = self.smallest()
+        if len(hashes) < _KEPT:
+            return len(hashes)
+        return ((_KEPT - 1) << 64) // (int(hashes[-1]) + 1)
 
-    def encode(self) -> str:
-        """As plain data."""
-        return base64.b64encode(self.smallest.astype("<u8").tobytes()).decode()
+    def encode(self) -> bytes:
+        """As bytes."""
+        return self.smallest().astype("<u8").tobytes()
 
 
 class Frequent:
@@ -91,45 +101,47 @@ class Frequent:
     of values, and no value that is more frequent is missed.
 
     Attributes:
-        counts: Value to count: at most the true one, and at least that less ``error``.
         error: How much a count may be too small; 0 if nothing was forgotten.
     """
 
     def __init__(self) -> None:
-        self.counts: dict[Any, int] = {}
+        self._counted: pl.DataFrame | None = None
         self.error = 0
 
     @classmethod
     def of(cls, counted: pl.DataFrame) -> Frequent:
         """From what ``count_values`` gives."""
         sketch = cls()
-        if counted.height > _COUNTED:
-            # Here, and not below, because most of them need not become Python's.
-            sketch.error = int(counted["count"].top_k(_COUNTED + 1).min())  # type: ignore[arg-type]
-            counted = counted.filter(pl.col("count") > sketch.error)
-        counts = counted["count"] - sketch.error
-        sketch.counts = dict(zip(counted["value"].to_list(), counts.to_list(), strict=True))
+        sketch.add(counted)
         return sketch
 
-    def add(self, values: Iterable[Any], counts: Iterable[int], error: int = 0) -> None:
-        """Add encoded counts: of another shard, or exact ones."""
-        for value, count in zip(values, counts, strict=True):
-            self.counts[value] = self.counts.get(value, 0) + count
+    def add_encoded(self, counted: bytes, error: int) -> None:
+        """Add the encoded sketch of another shard."""
+        self.add(decode_counts(counted), error)
+
+    def add(self, counted: pl.DataFrame, error: int = 0) -> None:
+        """Add counts that are too small by at most ``error``."""
+        if self._counted is not None:
+            counted = add_up([self._counted, counted])
         self.error += error
-        if len(self.counts) > _COUNTED:
-            taken = sorted(self.counts.values(), reverse=True)[_COUNTED]
+        if counted.height > _COUNTED:
+            taken = int(counted["count"].top_k(_COUNTED + 1).min())  # type: ignore[arg-type]
             self.error += taken
-            self.counts = {
-                value: count - taken for value, count in self.counts.items() if count > taken
-            }
+            counted = counted.filter(pl.col("count") > taken)
+            counted = counted.with_columns(pl.col("count") - taken)
+        self._counted = compact(counted)
 
     def by_frequency(self) -> list[list[Any]]:
-        """``[value, count]``, the most frequent first, equally frequent ones by value."""
-        return sorted(map(list, self.counts.items()), key=lambda pair: (-pair[1], pair[0]))
+        """``[value, count]``, the most frequent first, equally frequent ones by value.
+
+        A count is at most the true one, and at least that less ``error``.
+        """
+        return [] if self._counted is None else list(map(list, ranked(self._counted).rows()))
 
     def encode(self) -> list[Any]:
-        """As plain data: the arguments of ``add``."""
-        return [*in_columns(self.counts), self.error]
+        """As plain data: the arguments of ``add_encoded``."""
+        assert self._counted is not None
+        return [encode_counts(self._counted, _COUNTED), self.error]
 
 
 def _hashes(values: pl.Series) -> npt.NDArray[np.uint64]:

@@ -15,16 +15,15 @@ import polars as pl
 
 from zenml.core import Blob, Files
 from zenml.steps._bars import Bars
-from zenml.steps._measures import (
+from zenml.steps._counts import (
     Counts,
-    Moments,
-    Sketch,
     count_values,
+    decode_counts,
     encode_counts,
-    numbers_of,
-    quantiles,
+    up_to_too_many,
 )
-from zenml.steps._plain import decode, encode
+from zenml.steps._measures import Moments, Sketch, numbers_of, quantiles
+from zenml.steps._plain import fetch, put
 from zenml.steps._sketches import DISTINCT_ERROR, Distinct, Frequent
 from zenml.steps._tables import DTYPES
 
@@ -41,7 +40,7 @@ LEVELS: Final = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 def measure(frame: pl.DataFrame, files: Files) -> Blob:
     """Measure one shard; the partial is stored, since it may be large."""
     partial = {"rows": frame.height, "columns": [_measure(series) for series in frame]}
-    return files.put_bytes(encode(partial))
+    return Blob(*put(partial, files))
 
 
 def _measure(series: pl.Series) -> dict[str, Any]:
@@ -58,12 +57,12 @@ def _measure(series: pl.Series) -> dict[str, Any]:
         partial["frequent"] = Frequent.of(counted).encode()
     if series.dtype == pl.String:
         lengths = counted.group_by(pl.col("value").str.len_chars()).agg(pl.col("count").sum())
-        moments = Moments.of_counted(*(column.to_list() for column in lengths))
-        return {**partial, "lengths": moments.encode()}
+        lengths = lengths.select("value", pl.col("count"))
+        return {**partial, "lengths": Moments.of_counted(lengths).encode()}
     if series.dtype != pl.Boolean:
         partial["zeros"] = int(counted.filter(pl.col("value") == 0)["count"].sum())
     if counts is not None and not series.dtype.is_float():
-        partial["moments"] = Moments.of_counted(*counts).encode()
+        partial["moments"] = Moments.of_counted(counted).encode()
         return partial
     numbers = numbers_of(series)
     partial["moments"] = Moments.of(numbers.finite).encode()
@@ -80,6 +79,7 @@ class _Column:
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.plain = dict.fromkeys(("nulls", "nans", "infinite", "zeros"), 0)
+        self.few = True
         self.counts = Counts(DISTINCT_LIMIT)
         self.moments = Moments()
         self.sketch = Sketch()
@@ -100,27 +100,35 @@ class _Column:
 
     def _add_values(self, partial: Mapping[str, Any]) -> None:
         """Keep counts while there are few values, and sketches from then on."""
-        known, counts = self.counts.values, partial["counts"]
-        self.counts.add(counts)
-        if self.counts.values is not None:
-            return
-        if known is not None:  # with what was added now, if that was counted
-            self._add_counts(list(known), list(known.values()))
-        if counts is None:
+        encoded = partial["counts"]
+        counted = None if encoded is None else decode_counts(encoded)
+        if self.few and counted is not None:
+            self._spill(self.counts.add(counted))
+        elif counted is not None:
+            self._sketch(counted)
+        else:
+            self._spill(self.counts.give_up())
+            self.few = False
             self.distinct.add(partial["distinct"])
-            self.frequent.add(*partial["frequent"])
+            self.frequent.add_encoded(*partial["frequent"])
             if "bins" in partial:
                 self.sketch.add(*partial["bins"])
-        elif known is None:
-            self._add_counts(*counts)
 
-    def _add_counts(self, values: Sequence[Any], counts: Sequence[int]) -> None:
-        self.distinct.add_values(values, DTYPES[self.kind])
-        self.frequent.add(values, counts)
+    def _spill(self, spilled: Sequence[pl.DataFrame]) -> None:
+        """Take over what the counts gave up, if they did."""
+        for counted in up_to_too_many(spilled, DISTINCT_LIMIT):
+            self.few = False
+            self._sketch(counted)
+
+    def _sketch(self, counted: pl.DataFrame) -> None:
+        values, counts = counted["value"], counted["count"]
+        self.distinct.add_values(values)
+        self.frequent.add(counted)
         if self.kind != "string":
-            self.sketch.add_counts(values, counts)
+            self.sketch.add_counts(values.to_numpy(), counts.to_numpy())
 
     def finish(self, name: str, rows: int) -> dict[str, Any]:
+        self._spill(self.counts.settle())
         result: dict[str, Any] = {
             "name": name,
             "type": self.kind,
@@ -139,7 +147,6 @@ class _Column:
         result["mean"] = moments.mean()
         if self.kind == "boolean":
             return result
-        values = self.counts.values
         result |= {
             "nans": self.plain["nans"],
             "infinite": self.plain["infinite"],
@@ -150,28 +157,28 @@ class _Column:
         }
         if moments.minimum is not None and moments.maximum is not None:
             low, high = moments.minimum, moments.maximum
-            pairs = self.sketch.pairs() if values is None else sorted(values.items())
+            pairs = self.counts.by_value().rows() if self.few else self.sketch.pairs()
             found = quantiles(pairs, LEVELS)
             # The extremes are known exactly, and nothing lies outside of them.
             result["quantiles"] = [
                 [level, min(max(value, low), high)]
                 for level, value in zip(LEVELS, [low, *found[1:-1], high], strict=True)
             ]
-            result["histogram"] = Bars.of(pairs, low, high, exact=values is not None).encode()
+            result["histogram"] = Bars.of(pairs, low, high, exact=self.few).encode()
         return result
 
     def _finish_values(self) -> dict[str, Any]:
-        values = self.counts.values
-        if values is None:
+        if not self.few:
             return {
                 "distinct": self.distinct.estimate(),
                 "distinct_error": DISTINCT_ERROR,
                 "top": self.frequent.by_frequency()[:TOP],
                 "top_error": self.frequent.error,
             }
-        listed = self.kind == "string" and len(values) <= DOMAIN_LIMIT
-        top = self.counts.by_frequency()
-        return {"distinct": len(values), "top": top if listed else top[:TOP]}
+        counted = self.counts.by_frequency()
+        listed = self.kind == "string" and counted.height <= DOMAIN_LIMIT
+        top = counted if listed else counted.head(TOP)
+        return {"distinct": counted.height, "top": [list(row) for row in top.rows()]}
 
 
 def merge(partials: Iterable[Blob], schema: Mapping[str, str], files: Files) -> dict[str, Any]:
@@ -191,7 +198,7 @@ def merge(partials: Iterable[Blob], schema: Mapping[str, str], files: Files) -> 
     rows = 0
     columns = [_Column(kind) for kind in schema.values()]
     for blob in partials:
-        partial = decode(files.fetch(blob).read_bytes())
+        partial = fetch([blob.digest, blob.size], files)
         rows += partial["rows"]
         for column, measured in zip(columns, partial["columns"], strict=True):
             column.add(measured)
