@@ -1,0 +1,85 @@
+"""A cluster for the tests, a namespace for each, and the image that pods run."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from harness import RUN_LABEL, Cluster, LocalCluster, Unsupported, images, missing
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("cluster", "a Kubernetes cluster (tests/cluster)")
+    group.addoption("--kubeconfig", metavar="FILE", help="use the cluster that this file leads to")
+    group.addoption("--context", metavar="NAME", help="of that file; by default its current one")
+    group.addoption("--image", metavar="NAME", help="what pods of that cluster run")
+    group.addoption("--cluster-logs", metavar="FOLDER", help="keep the logs of the components")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
+    yield from _skipping()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    yield from _skipping()
+
+
+def _skipping() -> Generator[None, None, None]:
+    try:
+        return (yield)
+    except Unsupported as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """The cluster that the options lead to; without any, one that is started now."""
+    # Where all tests are run, the options of this folder are not known.
+    given = request.config.getoption("kubeconfig", None)
+    if given is not None:
+        yield Cluster(Path(given), request.config.getoption("context"))
+        return
+    why = missing()
+    if why is not None:
+        pytest.skip(why)
+    logs = request.config.getoption("cluster_logs", None)
+    with LocalCluster(keep_logs=None if logs is None else Path(logs)) as local:
+        yield local
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A namespace of the test's own, for restricted pods; nothing of ours may be left in it."""
+    name = f"zenml-test-{secrets.token_hex(4)}"
+    cluster.add_namespace(name)
+    try:
+        yield name
+        # What is on its way out is no longer there for a user, either.
+        found = cluster.get("jobs,pods", "--selector", RUN_LABEL, namespace=name)
+        left = [
+            f"{one['kind']} {one['metadata']['name']}"
+            for one in found
+            if "deletionTimestamp" not in one["metadata"]
+        ]
+    finally:
+        cluster.remove_namespace(name)
+    assert left == [], "the test leaves in its namespace what a backend should have removed"
+
+
+@pytest.fixture(scope="session")
+def image(request: pytest.FixtureRequest, cluster: Cluster) -> str:
+    """The name of the image that pods run zenml in."""
+    if not isinstance(cluster, LocalCluster):
+        given: str | None = request.config.getoption("image", None)
+        if given is None:
+            pytest.skip("--image has to name what the pods of an existing cluster run")
+        return given
+    return cluster.load(images.runtime(["zenml-steps[sklearn]"]))

@@ -1,0 +1,3 @@
+module zenml.invalid/pause
+
+go 1.24
