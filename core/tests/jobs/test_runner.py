@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -30,13 +31,20 @@ def store(tmp_path: Path) -> LocalArtifactStore:
 
 
 def start(
-    store: LocalArtifactStore, task: dict[str, Any], digest: str | None = None
+    store: LocalArtifactStore,
+    task: dict[str, Any],
+    digest: str | None = None,
+    *,
+    inside: tuple[str, ...] = (),
 ) -> subprocess.CompletedProcess[str]:
     data = canonical(task)
     store.write(f"{FOLDER}/task.json", data)
     where = ("--store", store.url, "--task", f"{FOLDER}/task.json")
     return subprocess.run(
-        [sys.executable, "-m", "zenml.core.runner", *where, "--digest", digest or sha256(data)],
+        [
+            *(*inside, sys.executable, "-m", "zenml.core.runner", *where),
+            *("--digest", digest or sha256(data)),
+        ],
         capture_output=True,
         text=True,
         timeout=60,
@@ -78,6 +86,15 @@ def failure(store: LocalArtifactStore) -> Any:
     outcome = read_outcome(store, FOLDER)
     assert outcome is not None
     return outcome.failure
+
+
+def test_the_first_process_of_a_container_can_be_a_runner(store):
+    # Process 1 is also the parent of those whose own has ended.
+    inside = ("unshare", "--map-root-user", "--pid", "--fork")
+    if shutil.which("unshare") is None or subprocess.run([*inside, "true"], check=False).returncode:
+        pytest.skip("no process can be given a name space of its own here")
+    start(store, task(), inside=inside)
+    assert failure(store).type == "ObjectNotFoundError"  # it came as far as looking for the plan
 
 
 def test_a_plan_that_is_damaged_is_nobodys_code(store):

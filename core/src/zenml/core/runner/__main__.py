@@ -17,6 +17,7 @@ def _main() -> int:
     parser.add_argument("--child", metavar="REPORT", help=argparse.SUPPRESS)
     parser.add_argument("--attempt", type=int, default=1, help=argparse.SUPPRESS)
     parser.add_argument("--workspace", help=argparse.SUPPRESS)
+    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child is None:
         if not given.task or not given.digest:
@@ -30,11 +31,11 @@ def _main() -> int:
     from zenml.core.runner._child import main
 
     task = msgspec.json.decode(sys.stdin.buffer.read(), type=Task)
-    _die_with_parent()
+    _die_with_parent(given.parent)
     return main(given.store, task, given.attempt, given.child, given.workspace)
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     """Have the kernel end this process when its supervisor ends, however that comes about.
 
     ``PR_SET_PDEATHSIG`` of prctl(2); elsewhere than on Linux an orphan ends with its work.
@@ -45,7 +46,7 @@ def _die_with_parent() -> None:
         import signal
 
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-        if os.getppid() == 1:  # it had ended before we asked
+        if os.getppid() != parent:  # it had ended before we asked
             sys.exit(1)
 
 

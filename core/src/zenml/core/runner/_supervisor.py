@@ -100,7 +100,7 @@ class _Supervisor:
             [
                 *command,
                 *("--store", store_url, "--workspace", workspace),
-                *("--attempt", str(self.attempt)),
+                *("--attempt", str(self.attempt), "--parent", str(os.getpid())),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
