@@ -1,0 +1,323 @@
+"""Jobs on a cluster: made, found again, looked at, ended. The same for all three backends."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple
+
+from zenml.core import Check, Handle, Job, JobBackend, JobState, LogPage
+from zenml.core.errors import BackendError
+from zenml.k8s import _manifest
+from zenml.k8s._api import Api, ApiError, connect
+from zenml.k8s._options import KubernetesOptions
+from zenml.k8s._states import needs_events, state_of
+from zenml.k8s._watching import Seen, trim_job, trim_pod, watcher
+
+__all__ = ["KubernetesJobs", "Place", "ask", "create", "end", "remove", "warnings_about"]
+
+#: Seconds before events are asked for, and between two times that they are, for one job.
+_EVENTS_AFTER, _EVENTS_EVERY = 1.0, 5.0
+
+#: Bytes of a log that are read at once.
+_PAGE: Final = 1 << 20
+
+
+class Place(NamedTuple):
+    """Where a Job is, and what it is found by: the plain data of a handle.
+
+    Attributes:
+        namespace: Its namespace.
+        name: Its name.
+        run: What the label of its run says.
+        uid: What the cluster calls it: a later Job of the same name has another.
+    """
+
+    namespace: str
+    name: str
+    run: str
+    uid: str
+
+
+class KubernetesJobs(KubernetesOptions, JobBackend):
+    """Base class of the backends whose work is one pod."""
+
+    def render(self, job: Job) -> dict[str, Any]:
+        """The Job's manifest: what ``submit`` sends, and what ``kubectl apply`` takes."""
+        labels = _manifest.labels_of(self, job.run, job.step, job.attempt)
+        annotations = _manifest.annotations_of(
+            self,
+            run=job.run,
+            pipeline=job.pipeline,
+            step=job.step,
+            store=job.store,
+            task=f"{job.folder}/task.json",
+            digest=job.digest,
+        )
+        template = _manifest.pod_template(self, job.command(self.python), labels, annotations)
+        spec: dict[str, Any] = {"template": template}
+        if job.timeout is not None:
+            # For a pod that nobody waits for: the runner keeps the timeout itself. It counts from
+            # the Job's beginning, waiting included.
+            spec["activeDeadlineSeconds"] = int(
+                job.timeout + self.pending_timeout + self.termination_grace_period + 60
+            )
+        return _manifest.job(self, _manifest.job_name(self, job.name), labels, annotations, spec)
+
+    def submit(self, job: Job) -> Handle:
+        api = connect(self)
+        place = create(api, self.render(job), self.namespace or api.namespace)
+        return Handle(job=job.name, data=place._asdict())
+
+    def poll(self, handle: Handle) -> JobState:
+        place = Place(**handle.data)
+        api = connect(self)
+        with ask(f"the Job '{place.name}'", waiting=True):
+            seen = _seen(api, place)
+            if not needs_events(seen):
+                return state_of(seen)
+            return state_of(seen, warnings_about(api, place, seen))
+
+    def logs(self, handle: Handle, cursor: str = "") -> LogPage:
+        place = Place(**handle.data)
+        api = connect(self)
+        with ask(f"the log of the Job '{place.name}'", waiting=True):
+            pods = sorted(_pods(api, place), key=lambda pod: (pod["created"], pod["name"]))
+            return _read_log(api, place.namespace, pods, cursor)
+
+    def cancel(self, handle: Handle, grace: float) -> None:
+        place = Place(**handle.data)
+        with ask(f"the Job '{place.name}'", waiting=True):
+            end(connect(self), place, grace)
+
+    def cleanup(self, handle: Handle) -> None:
+        place = Place(**handle.data)
+        with ask(f"the Job '{place.name}'", waiting=True):
+            remove(connect(self), place)
+
+    def check(self) -> list[Check]:
+        from zenml.k8s._check import check
+
+        return check(self)
+
+    def permissions(self) -> str:
+        """The Role that whoever uses this backend needs, as YAML."""
+        from zenml.k8s._rights import role
+
+        return role(self)
+
+
+# -- the verbs -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def ask(what: str, *, waiting: bool = False) -> Iterator[None]:
+    """Turn refusals of the API server into errors that say what to do.
+
+    Args:
+        what: What it is asked for.
+        waiting: Whether the work goes on without it: then credentials that have run out are no
+            reason to give it up.
+    """
+    try:
+        yield
+    except ApiError as error:
+        if error.status == 401:
+            told = f"the API server does not know who asks for {what}: {error.message}"
+            if waiting:
+                raise ConnectionError(f"{told}; log in again") from error
+            raise BackendError(
+                told, remedy="log in again: 'kubectl get jobs' with the same context should work"
+            ) from error
+        remedy = None
+        if error.status == 403 and "exceeded quota" in error.message:
+            remedy = (
+                "wait until others have ended, or have the quota raised: kubectl describe quota"
+            )
+        elif error.status == 403:
+            remedy = "'zenml backend permissions' prints the Role that is needed"
+        elif error.status == 422:
+            remedy = "correct the backend's parameters; 'zenml plan --render' shows the manifest"
+        raise BackendError(f"the cluster refuses {what}: {error.message}", remedy=remedy) from error
+
+
+def create(api: Api, manifest: Mapping[str, Any], namespace: str) -> Place:
+    """Make a Job, or find the one that was made of the same manifest.
+
+    Raises:
+        BackendError: the cluster refuses it.
+        ConnectionError: the cluster cannot be reached; whether it was made is not known.
+    """
+    name = manifest["metadata"]["name"]
+    path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+    with ask(f"a Job in the namespace '{namespace}'"):
+        try:
+            made = api.create(path, manifest)
+        except ApiError as error:
+            if error.status == 404:
+                raise BackendError(
+                    f"there is no namespace '{namespace}'",
+                    where=api.host,
+                    remedy=f"kubectl create namespace {namespace}, or name another with namespace=",
+                ) from error
+            if error.status != 409:
+                raise
+            made = api.get(f"{path}/{name}")
+    wanted = manifest["metadata"]["annotations"].get("zenml.io/digest")
+    found = (made["metadata"].get("annotations") or {}).get("zenml.io/digest")
+    if found != wanted:
+        raise BackendError(
+            f"there is a Job '{name}' already, and it does something else",
+            where=f"namespace '{namespace}'",
+            remedy=f"kubectl delete job {name} --namespace {namespace}, or another job_prefix=",
+        )
+    run = manifest["metadata"]["labels"][_manifest.RUN]
+    return Place(namespace, name, run, made["metadata"]["uid"])
+
+
+def end(api: Api, place: Place, grace: float) -> None:
+    """Delete a Job; it is there until its pods have ended, which get ``grace`` seconds."""
+    path = f"/apis/batch/v1/namespaces/{place.namespace}/jobs/{place.name}"
+    with _unless_replaced():
+        api.delete(path, propagationPolicy="Foreground", preconditions={"uid": place.uid})
+    # The Job's deletion gives pods their own grace, which may be another.
+    for pod in _pods(api, place):
+        path = f"/api/v1/namespaces/{place.namespace}/pods/{pod['name']}"
+        if pod["phase"] not in ("Succeeded", "Failed"):
+            with _unless_replaced():
+                api.delete(path, gracePeriodSeconds=int(grace), preconditions={"uid": pod["uid"]})
+
+
+def remove(api: Api, place: Place) -> None:
+    """Delete a Job that has ended, and its pods."""
+    path = f"/apis/batch/v1/namespaces/{place.namespace}/jobs/{place.name}"
+    with _unless_replaced():
+        api.delete(path, propagationPolicy="Background", preconditions={"uid": place.uid})
+
+
+@contextmanager
+def _unless_replaced() -> Iterator[None]:
+    """Leave alone what has the name now, and is not what had it."""
+    try:
+        yield
+    except ApiError as error:
+        if error.status != 409:
+            raise
+
+
+def _seen(api: Api, place: Place) -> Seen:
+    """How a Job stands: once by asking, and from then on by watching its run."""
+    selector = f"{_manifest.MANAGED_BY}=zenml,{_manifest.RUN}={place.run}"
+    seen = watcher(api, place.namespace, selector).look(place.name)
+    if seen.job is None or seen.job["uid"] != place.uid:
+        # It may have been made a moment ago.
+        path = f"/apis/batch/v1/namespaces/{place.namespace}/jobs/{place.name}"
+        found = api.find(path)
+        job = None if found is None else trim_job(found)
+        if job is None or job["uid"] != place.uid:
+            return Seen(None, [])
+        return Seen(job, _pods(api, place))
+    return seen
+
+
+def _pods(api: Api, place: Place) -> list[dict[str, Any]]:
+    path = f"/api/v1/namespaces/{place.namespace}/pods"
+    selector = f"batch.kubernetes.io/controller-uid={place.uid}"
+    return [trim_pod(pod) for pod in api.list(path, labelSelector=selector)]
+
+
+#: When the events of a Job were asked for, and what they were.
+_asked: dict[str, tuple[float, float, list[dict[str, str]]]] = {}
+
+
+def warnings_about(api: Api, place: Place, seen: Seen) -> list[dict[str, str]]:
+    """Warnings about a Job and its pods, oldest first; asked for now and then."""
+    moment = time.monotonic()
+    begun, last, found = _asked.get(place.uid, (moment, 0.0, []))
+    if moment - begun > _EVENTS_AFTER and moment - last > _EVENTS_EVERY:
+        names = {place.uid, *(pod["uid"] for pod in seen.pods[:20])}
+        path = f"/api/v1/namespaces/{place.namespace}/events"
+        last, found = moment, []
+        for uid in names:
+            selector = f"involvedObject.uid={uid},type=Warning"
+            found += [
+                {
+                    "reason": event.get("reason") or "",
+                    "message": event.get("message") or "",
+                    "time": event.get("lastTimestamp") or event.get("eventTime") or "",
+                }
+                for event in api.list(path, fieldSelector=selector)
+            ]
+        found.sort(key=lambda event: event["time"])
+    if len(_asked) > 10_000:
+        _asked.clear()
+    _asked[place.uid] = (begun, last, found)
+    return found
+
+
+# -- logs ----------------------------------------------------------------------------------------
+
+
+class _Cursor(NamedTuple):
+    """Where a log was read to.
+
+    Attributes:
+        pod: The pod's uid.
+        time: The time of the last line.
+        lines: How many lines of that very time were read.
+    """
+
+    pod: str = ""
+    time: str = ""
+    lines: int = 0
+
+
+def _read_log(api: Api, namespace: str, pods: list[dict[str, Any]], cursor: str) -> LogPage:
+    """The next page: what the pods have written since, one pod after the other.
+
+    The server tells lines by time, in seconds, so the last ones come again and are left out.
+    """
+    position = _Cursor(*json.loads(cursor)) if cursor else _Cursor()
+    uids = [pod["uid"] for pod in pods]
+    first = uids.index(position.pod) if position.pod in uids else 0
+    for pod in pods[first:]:
+        if pod["uid"] != position.pod:
+            position = _Cursor(pod["uid"])
+        query: dict[str, str | int] = {
+            "container": _manifest.CONTAINER,
+            "timestamps": "true",
+            "limitBytes": _PAGE,
+        }
+        if position.time:
+            query["sinceTime"] = position.time
+        try:
+            text = api.text(f"/api/v1/namespaces/{namespace}/pods/{pod['name']}/log", **query)
+        except ApiError as error:
+            # It has not begun, or is gone, or its node does not answer.
+            if error.status not in (400, 404):
+                raise
+            continue
+        lines, position = _new_lines(text, position)
+        if lines:
+            return LogPage(tuple(lines), json.dumps(position))
+    return LogPage((), json.dumps(position) if position.pod else "")
+
+
+def _new_lines(text: str, position: _Cursor) -> tuple[list[str], _Cursor]:
+    # A line that is cut off by the limit comes whole the next time.
+    whole = text.splitlines() if text.endswith("\n") else text.splitlines()[:-1]
+    lines = []
+    time_, seen, again = position.time, position.lines, 0
+    for line in whole:
+        stamp, _, said = line.partition(" ")
+        if position.time and stamp < position.time:
+            continue
+        if stamp == position.time and again < position.lines:
+            again += 1
+            continue
+        lines.append(said)
+        seen = seen + 1 if stamp == time_ else 1
+        time_ = stamp
+    return lines, _Cursor(position.pod, time_, seen)
