@@ -5,6 +5,8 @@ Where nox finds uv, it makes and fills the environments with uv; otherwise plain
 
 from __future__ import annotations
 
+import sys
+
 import nox
 
 nox.needs_version = ">=2024.4.15"
@@ -57,6 +59,12 @@ def conformance(session: nox.Session) -> None:
     """Run the conformance suites, and write down what they say: files that ship, tables in docs."""
     install_all(session)
     session.run("python", "tests/conformance/refresh.py", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def cluster(session: nox.Session) -> None:
+    """Start a Kubernetes cluster to play with; Ctrl-C stops it."""
+    session.run(sys.executable, "tests/cluster/harness", *session.posargs, external=True)
 
 
 @nox.session

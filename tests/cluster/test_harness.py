@@ -385,9 +385,11 @@ def folders_of_the_machine() -> dict[str, list[str]]:
 
 
 @pytest.fixture
-def sleeping(faulty: LocalCluster, image: str) -> str:
-    """The manifest of a pod that would stay for ever."""
-    return json.dumps(a_job("default", image, "import time; time.sleep(10**6)"))
+def sleeping(faulty: LocalCluster) -> str:
+    """The manifest of a job that would go on for ever, in an image that is loaded soon."""
+    user = {"securityContext": {"runAsNonRoot": True, "runAsUser": 1000}}
+    code = "import time; time.sleep(10**6)"
+    return json.dumps(a_job("default", images.BASE, code, pod=user))
 
 
 START = """
@@ -396,7 +398,7 @@ sys.path.insert(0, sys.argv[1])
 from harness import LocalCluster, images, wait_until
 cluster = LocalCluster()
 cluster.start()
-cluster.load(images.runtime(["zenml-steps[sklearn]"]))
+cluster.load(images.base())
 cluster.apply(json.loads(sys.argv[2]))
 wait_until(lambda: "Running" in [p["status"]["phase"] for p in cluster.get("pods", "-A")])
 print(json.dumps([str(cluster.run), cluster.processes()]), flush=True)
@@ -407,7 +409,7 @@ time.sleep(10**6)
 def test_a_cluster_that_is_stopped_leaves_nothing(sleeping: str) -> None:
     kernel, folders = kernel_settings(), folders_of_the_machine()
     with LocalCluster() as cluster:
-        cluster.load(images.runtime(["zenml-steps[sklearn]"]))
+        cluster.load(images.base())
         cluster.apply(json.loads(sleeping))
         wait_until(
             lambda: "Running" in [pod["status"]["phase"] for pod in pods(cluster, "default")]

@@ -112,15 +112,15 @@ class Cluster:
     Args:
         kubeconfig: The file that says where it is, and who asks.
         context: A context of that file; by default its current one.
-        kubectl: The program.
+        program: ``kubectl``.
     """
 
     def __init__(
-        self, kubeconfig: Path, context: str | None = None, kubectl: str = "kubectl"
+        self, kubeconfig: Path, context: str | None = None, program: str = "kubectl"
     ) -> None:
         self.kubeconfig = kubeconfig
         self.context = context
-        self._kubectl = kubectl
+        self.program = program
 
     def kubectl(
         self,
@@ -143,7 +143,7 @@ class Cluster:
         config = self.kubeconfig if user is None else self.kubeconfig_for(user)
         chosen = [] if self.context is None else ["--context", self.context]
         done = subprocess.run(
-            [self._kubectl, "--kubeconfig", str(config), *chosen, *arguments],
+            [self.program, "--kubeconfig", str(config), *chosen, *arguments],
             input="" if manifest is None else json.dumps(manifest),
             capture_output=True,
             text=True,
