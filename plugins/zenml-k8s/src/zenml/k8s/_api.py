@@ -8,6 +8,7 @@ than they are says things that they do not know.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from zenml.k8s._options import KubernetesOptions
 
-__all__ = ["Api", "ApiError", "connect"]
+__all__ = ["Api", "ApiError", "Stream", "connect"]
 
 _CONNECT, _READ = 10.0, 30.0
 _NAMESPACE_FILE: Final = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
@@ -43,6 +44,33 @@ class ApiError(Exception):
         self.status = status
         self.reason = reason
         self.message = message
+
+
+class Stream:
+    """The events of a watch: iterate once. Raises ``ConnectionError`` where it breaks."""
+
+    def __init__(self, response: BaseHTTPResponse) -> None:
+        self._response = response
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        from urllib3.exceptions import HTTPError
+
+        left = b""
+        try:
+            for chunk in self._response.stream(1 << 16, decode_content=True):
+                *lines, left = (left + chunk).split(b"\n")
+                for line in filter(None, lines):
+                    yield json.loads(line)
+        except (HTTPError, OSError, ValueError) as error:
+            raise ConnectionError(f"the watch broke: {error}") from error
+        finally:
+            # Not to be used again: the server may still be writing.
+            self._response.close()
+
+    def stop(self) -> None:
+        """Wake whoever reads it, in another thread; it breaks there."""
+        with contextlib.suppress(OSError, RuntimeError, ValueError):
+            self._response.shutdown()
 
 
 class Api:
@@ -115,7 +143,7 @@ class Api:
         """What a path gives, as text. Raises ``ApiError``, ``ConnectionError``."""
         return self._request("GET", path, query).data.decode("utf-8", "replace")
 
-    def stream(self, path: str, silence: float, **query: str | int) -> Iterator[dict[str, Any]]:
+    def stream(self, path: str, silence: float, **query: str | int) -> Stream:
         """The events of a watch, until the server ends it.
 
         Args:
@@ -125,22 +153,9 @@ class Api:
 
         Raises:
             ApiError: it is refused.
-            ConnectionError: it broke.
+            ConnectionError: the server cannot be reached.
         """
-        from urllib3.exceptions import HTTPError
-
-        response = self._request("GET", path, query, read=silence, preload=False)
-        left = b""
-        try:
-            for chunk in response.stream(1 << 16, decode_content=True):
-                *lines, left = (left + chunk).split(b"\n")
-                for line in filter(None, lines):
-                    yield json.loads(line)
-        except HTTPError as error:
-            raise ConnectionError(f"the watch broke: {error}") from error
-        finally:
-            # Not to be used again: the server may still be writing.
-            response.close()
+        return Stream(self._request("GET", path, query, read=silence, preload=False))
 
     # -- requests --------------------------------------------------------------------------------
 

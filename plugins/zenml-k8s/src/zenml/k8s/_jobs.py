@@ -14,7 +14,7 @@ from zenml.k8s import _manifest
 from zenml.k8s._api import Api, ApiError, connect
 from zenml.k8s._options import KubernetesOptions
 from zenml.k8s._states import needs_events, state_of
-from zenml.k8s._watching import Seen, trim_job, trim_pod, watcher
+from zenml.k8s._watching import Seen, forget, trim_job, trim_pod, watcher
 
 __all__ = ["KubernetesJobs", "Place", "ask", "create", "end", "remove", "warnings_about"]
 
@@ -95,7 +95,9 @@ class KubernetesJobs(KubernetesOptions, JobBackend):
     def cleanup(self, handle: Handle) -> None:
         place = Place(**handle.data)
         with ask(f"the Job '{place.name}'", waiting=True):
-            remove(connect(self), place)
+            api = connect(self)
+            remove(api, place)
+            forget(api, place.namespace, _selector(place), place.name)
 
     def check(self) -> list[Check]:
         from zenml.k8s._check import check
@@ -209,8 +211,7 @@ def _unless_replaced() -> Iterator[None]:
 
 def _seen(api: Api, place: Place) -> Seen:
     """How a Job stands: once by asking, and from then on by watching its run."""
-    selector = f"{_manifest.MANAGED_BY}=zenml,{_manifest.RUN}={place.run}"
-    seen = watcher(api, place.namespace, selector).look(place.name)
+    seen = watcher(api, place.namespace, _selector(place)).look(place.name)
     if seen.job is None or seen.job["uid"] != place.uid:
         # It may have been made a moment ago.
         path = f"/apis/batch/v1/namespaces/{place.namespace}/jobs/{place.name}"
@@ -220,6 +221,10 @@ def _seen(api: Api, place: Place) -> Seen:
             return Seen(None, [])
         return Seen(job, _pods(api, place))
     return seen
+
+
+def _selector(place: Place) -> str:
+    return f"{_manifest.MANAGED_BY}=zenml,{_manifest.RUN}={place.run}"
 
 
 def _pods(api: Api, place: Place) -> list[dict[str, Any]]:

@@ -133,6 +133,9 @@ def pod_template(
         "automountServiceAccountToken": options.service_account is not None,
         # Environment variables for every Service would only be in the way.
         "enableServiceLinks": False,
+        # So that the runner is not process 1, to which the kernel passes few signals on, and what
+        # its work leaves behind is collected.
+        "shareProcessNamespace": True,
         "terminationGracePeriodSeconds": options.termination_grace_period,
         "securityContext": context,
         "containers": [_container(options, command)],

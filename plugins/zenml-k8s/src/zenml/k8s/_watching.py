@@ -3,7 +3,7 @@
 Looking at a job then asks nobody, however many jobs there are and however often they are looked at.
 A watch is a list and, from the list's version on, a stream of changes. When the stream breaks it is
 taken up where it was; when the server does not know that version any more, by a new list. The
-threads end when nobody has looked for a while.
+threads end when all jobs that were looked at are done with, or nobody has looked for a while.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from zenml.k8s._api import Api, ApiError
+from zenml.k8s._api import Api, ApiError, Stream
 
-__all__ = ["Seen", "Watcher", "watcher"]
+__all__ = ["Seen", "Watcher", "forget", "trim_job", "trim_pod", "watcher"]
 
 #: Seconds that the server is asked to keep a stream open, more or less.
 _STREAM: Final = 240
@@ -52,6 +52,7 @@ class Watcher:
     """
 
     def __init__(self, api: Api, namespace: str, selector: str) -> None:
+        self._looked_at: set[str] = set()
         self._jobs = _Collection(
             api, f"/apis/batch/v1/namespaces/{namespace}/jobs", selector, trim_job
         )
@@ -68,6 +69,7 @@ class Watcher:
             ConnectionError: it does not answer for now.
             ApiError: it refuses.
         """
+        self._looked_at.add(name)
         job = self._jobs.current(patience).get(name)
         pods = self._pods.current(patience).values()
         return Seen(job, [pod for pod in list(pods) if pod["job"] == name])
@@ -75,6 +77,17 @@ class Watcher:
     def wait(self, seconds: float) -> None:
         """Wait until something changes, or that long."""
         self._jobs.wait(seconds)
+
+    def forget(self, name: str) -> None:
+        """Stop watching if this Job was the last that anybody looked at."""
+        self._looked_at.discard(name)
+        if not self._looked_at:
+            self.stop()
+
+    def stop(self) -> None:
+        """End its threads and connections."""
+        self._jobs.stop()
+        self._pods.stop()
 
     @property
     def alive(self) -> bool:
@@ -96,8 +109,20 @@ class _Collection:
         self._synced = False
         self._error: Exception | None = None
         self._looked = self._heard = time.monotonic()
-        self.alive = True
-        threading.Thread(target=self._run, name="zenml-k8s-watch", daemon=True).start()
+        self._stream: Stream | None = None
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="zenml-k8s-watch", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive() and not self._stopped.is_set()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._stream is not None:
+            self._stream.stop()
+        self._thread.join(timeout=5)
 
     def current(self, patience: float) -> Mapping[str, dict[str, Any]]:
         """What there is. Raises ``ConnectionError``, ``ApiError``."""
@@ -124,7 +149,7 @@ class _Collection:
 
     def _run(self) -> None:
         pause = _PAUSE
-        while time.monotonic() - self._looked < _IDLE:
+        while self._is_wanted():
             try:
                 if not self._version:
                     self._list()
@@ -138,9 +163,8 @@ class _Collection:
                     self._error = error
                     self._changed.notify_all()
                 # Many clients lose one server at the same moment.
-                threading.Event().wait(pause * random.uniform(0.5, 1.0))  # noqa: S311
+                self._stopped.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311
                 pause = min(pause * 2, _LONGEST_PAUSE)
-        self.alive = False
 
     def _list(self) -> None:
         found: dict[str, dict[str, Any]] = {}
@@ -154,7 +178,7 @@ class _Collection:
 
     def _follow(self) -> None:
         seconds = int(_STREAM * random.uniform(0.8, 1.2))  # noqa: S311 - so that not all end at once
-        events = self._api.stream(
+        stream = self._stream = self._api.stream(
             self._path,
             _SILENCE,
             watch="true",
@@ -164,10 +188,15 @@ class _Collection:
             **self._query,
         )
         self._hear(lambda: None)
-        for event in events:
+        if self._stopped.is_set():  # before there was a stream to stop
+            stream.stop()
+        for event in stream:
             self._take(event)
-            if time.monotonic() - self._looked > _IDLE:
+            if not self._is_wanted():
                 return
+
+    def _is_wanted(self) -> bool:
+        return not self._stopped.is_set() and time.monotonic() - self._looked < _IDLE
 
     def _take(self, event: Mapping[str, Any]) -> None:
         kind, item = event["type"], event["object"]
@@ -259,6 +288,14 @@ def _trim_container(container: Mapping[str, Any]) -> dict[str, Any]:
 
 _known: dict[tuple[int, str, str], Watcher] = {}
 _making = threading.Lock()
+
+
+def forget(api: Api, namespace: str, selector: str, name: str) -> None:
+    """Say that nobody in this process looks at a Job any more."""
+    with _making:
+        found = _known.get((id(api), namespace, selector))
+        if found is not None:
+            found.forget(name)
 
 
 def watcher(api: Api, namespace: str, selector: str) -> Watcher:
