@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 from harness import LIMITED, Cluster, LocalCluster, _machine, _processes, images, wait_until
-from harness.cluster import mounts
+from harness._cache import mounts
+from harness.cluster import FAULTS
 
 HERE = Path(__file__).parent
 
@@ -95,7 +96,7 @@ def pods(cluster: Cluster, namespace: str) -> list[Any]:
 def faulty(cluster: Cluster) -> LocalCluster:
     """A cluster whose components may be hurt."""
     if not isinstance(cluster, LocalCluster):
-        pytest.skip("faults are made only in a cluster that the tests start")
+        pytest.skip(FAULTS)
     return cluster
 
 

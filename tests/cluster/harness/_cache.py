@@ -7,11 +7,13 @@ import fcntl
 import hashlib
 import os
 import shutil
+import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["cached", "digest_of", "folder", "locked"]
+__all__ = ["cached", "digest_of", "folder", "locked", "mounts", "remove"]
 
 
 def folder() -> Path:
@@ -49,15 +51,40 @@ def cached(kind: str, key: str, make: Callable[[Path], None], *, keep: int = 2) 
                     draft.chmod(0o755)
                     draft.rename(made)
                 except BaseException:
-                    shutil.rmtree(draft, ignore_errors=True)
+                    remove(draft)
                     raise
     with contextlib.suppress(FileNotFoundError):
         os.utime(made)
-    others = sorted(shelf.glob("[!.]*"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for old in others[keep:]:
-        (shelf / f".{old.name}.lock").unlink(missing_ok=True)
-        shutil.rmtree(old, ignore_errors=True)
+    _tidy(shelf, keep)
     return made
+
+
+def _tidy(shelf: Path, keep: int) -> None:
+    """Remove what was used longest ago, and the drafts of whoever was killed."""
+    ages = {}
+    for entry in shelf.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            ages[entry] = entry.stat().st_mtime
+    drafts = [entry for entry in ages if entry.name.startswith(".draft-")]
+    whole = sorted((entry for entry in ages if entry.name[0] != "."), key=ages.__getitem__)
+    old = [draft for draft in drafts if ages[draft] < time.time() - 86_400]
+    for entry in [*whole[:-keep], *old]:
+        remove(entry)
+        (shelf / f".{entry.name}.lock").unlink(missing_ok=True)
+
+
+def mounts(folder: Path) -> list[str]:
+    """The mounts of this machine in a folder, the innermost first."""
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        points = [line.split()[4] for line in file]
+    return sorted((point for point in points if Path(point).is_relative_to(folder)), reverse=True)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder; what is mounted in it is somebody else's, and only unmounted."""
+    for mount in mounts(folder):
+        subprocess.run(["umount", "--lazy", mount], check=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def digest_of(parts: Iterable[str | bytes | Path]) -> str:

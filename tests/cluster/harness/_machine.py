@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import json
 import os
@@ -10,6 +11,7 @@ import random
 import socket
 import struct
 import subprocess
+import time
 from pathlib import Path
 
 __all__ = [
@@ -144,7 +146,21 @@ def remove_control_group(name: str) -> None:
     """Remove the group and those in it, which hold no process any more."""
     for group in control_groups(name):
         for folder, _, _ in os.walk(group, topdown=False):
-            os.rmdir(folder)
+            _remove_when_free(folder)
+
+
+def _remove_when_free(group: str) -> None:
+    """The kernel may hold a group for a moment longer than the last process was in it."""
+    for _ in range(50):
+        try:
+            os.rmdir(group)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            time.sleep(0.1)
+        else:
+            return
+    raise TimeoutError(f"the control group {group} cannot be removed")
 
 
 def share(folder: Path) -> None:

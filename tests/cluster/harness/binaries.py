@@ -65,4 +65,4 @@ def _build(module: str, packages: dict[str, str], flags: str = "") -> Path:
             )
 
     key = digest_of([source, json.dumps(packages), flags])
-    return cached(module, key, make, keep=1)
+    return cached(module, key, make)

@@ -17,13 +17,13 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from harness import _machine, _processes, binaries, images
-from harness._cache import locked
+from harness._cache import locked, remove
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -45,6 +45,7 @@ LIMITED = ("limited-1", "limited-2", "limited-3")
 #: The label and the taint of simulated nodes.
 SIMULATED = "zenml.io/simulated"
 
+FAULTS = "faults are made only in a cluster that the tests start"
 HERE = Path(__file__).parent
 PLUGINS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 DISTRIBUTION_PROGRAMS = {
@@ -211,23 +212,23 @@ class Cluster:
 
     def pause(self, component: str) -> None:
         """Stop a component where it stands, as a machine that hangs would."""
-        raise Unsupported("faults are made only in a cluster that the tests start")
+        raise Unsupported(FAULTS)
 
     def resume(self, component: str) -> None:
         """Let a component go on that was stopped."""
-        self.pause(component)
+        raise Unsupported(FAULTS)
 
     def kill(self, component: str) -> None:
         """End a component at once, as a machine that loses power would."""
-        self.pause(component)
+        raise Unsupported(FAULTS)
 
     def start_component(self, component: str) -> None:
         """Start a component that has ended."""
-        self.pause(component)
+        raise Unsupported(FAULTS)
 
     def restart(self, component: str) -> None:
         """End a component in an orderly way, and start it again."""
-        self.pause(component)
+        raise Unsupported(FAULTS)
 
 
 class _Failed(subprocess.CalledProcessError):
@@ -277,14 +278,14 @@ class LocalCluster(Cluster):
         if why is not None:
             raise Unsupported(why)
         programs, pause = binaries.kubernetes(), images.pause()
-        with locked(_runs() / ".lock"):
-            sweep()
-            self.run = _runs() / f"zenml-{secrets.token_hex(3)}"
-            (self.run / "logs").mkdir(parents=True)
-            (self.run / "owner.json").write_text(json.dumps(_processes.identity(os.getpid())))
-            self._network = _machine.Network(self.run.name)
-            _machine.add_network(self._network)
         try:
+            with _locked():
+                sweep()
+                self.run = _runs() / f"zenml-{secrets.token_hex(3)}"
+                (self.run / "logs").mkdir(parents=True)
+                (self.run / "owner.json").write_text(json.dumps(_processes.identity(os.getpid())))
+                self._network = _machine.Network(self.run.name)
+                _machine.add_network(self._network)
             super().__init__(self.run / "admin.kubeconfig", None, str(programs / "kubectl"))
             _machine.add_control_group(self.run.name)
             self._configure(programs)
@@ -306,6 +307,8 @@ class LocalCluster(Cluster):
         """End everything; nothing is left of it but the logs, if they are to be kept."""
         if self.run == Path():
             return
+        for process in self._running.values():
+            process.send_signal(signal.SIGCONT)
         with contextlib.suppress(Exception):
             # So that containers end, and their network is undone, by what made them.
             self._delete_pods()
@@ -313,7 +316,8 @@ class LocalCluster(Cluster):
             shutil.copytree(self.run / "logs", self._keep_logs, dirs_exist_ok=True)
         for process in self._running.values():
             process.kill()
-        _clean(self.run)
+        with _locked():
+            _clean(self.run)
         for process in self._running.values():
             process.wait()
         self._running.clear()
@@ -324,12 +328,7 @@ class LocalCluster(Cluster):
             return
         everywhere = ("--all", "--all-namespaces", "--force", "--wait=false")
         self.kubectl("delete", "pods", *everywhere, "--request-timeout=5s", seconds=10)
-        wait_until(lambda: not any(map(self._in_pod, self.processes())), 10)
-
-    def _in_pod(self, process: _processes.Identity) -> bool:
-        with contextlib.suppress(OSError):
-            return "containerd-shim" in Path(f"/proc/{process[0]}/cmdline").read_text("latin-1")
-        return False
+        wait_until(lambda: not any(map(_is_shim, self.processes())), 10)
 
     def processes(self) -> list[_processes.Identity]:
         """Every process of this cluster, those in its pods too: process ids and starting times."""
@@ -727,6 +726,12 @@ conf_dir = "{run}/cni"
 """
 
 
+def _is_shim(process: _processes.Identity) -> bool:
+    with contextlib.suppress(OSError):
+        return "containerd-shim" in Path(f"/proc/{process[0]}/cmdline").read_text("latin-1")
+    return False
+
+
 def _private(file: Path, text: str) -> None:
     file.touch(0o600)
     file.write_text(text, encoding="utf-8")
@@ -750,6 +755,15 @@ def _runs() -> Path:
     return Path(tempfile.gettempdir()).resolve() / "zenml-clusters"
 
 
+@contextlib.contextmanager
+def _locked() -> Iterator[None]:
+    """While clusters are made or removed, so that nobody takes one for abandoned meanwhile."""
+    with locked(_runs() / ".lock"):
+        if _runs().stat().st_uid != os.geteuid():
+            raise PermissionError(f"{_runs()} is somebody else's")
+        yield
+
+
 def sweep() -> None:
     """Remove the clusters whose owners have ended without stopping them."""
     for run in _runs().glob("zenml-*"):
@@ -763,15 +777,6 @@ def sweep() -> None:
 
 def _clean(run: Path) -> None:
     _processes.end(run)
-    for mount in sorted(mounts(run), reverse=True):
-        subprocess.run(["umount", "--lazy", mount], check=True)
     _machine.remove_network(run.name)
     _machine.remove_control_group(run.name)
-    shutil.rmtree(run)
-
-
-def mounts(run: Path) -> list[str]:
-    """The mounts of this machine that are in a run folder."""
-    with open("/proc/self/mountinfo", encoding="utf-8") as file:
-        points = [line.split()[4] for line in file]
-    return [point for point in points if Path(point).is_relative_to(run)]
+    remove(run)

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness import binaries
-from harness._cache import cached, digest_of
+from harness._cache import cached, digest_of, remove
 
 __all__ = ["BASE", "PAUSE", "base", "build", "name_of", "pause", "runtime"]
 
@@ -44,7 +44,7 @@ def pause() -> Path:
             _build(file, Path(context), PAUSE, {}, [], folder / "image.tar")
 
     key = digest_of([binaries.MODULES / "pause", PAUSE, FORMAT])
-    return cached("pause-image", key, make, keep=1) / "image.tar"
+    return cached("pause-image", key, make) / "image.tar"
 
 
 def base() -> Path:
@@ -65,9 +65,7 @@ def base() -> Path:
             file.write_text(SCRATCH.format("tree.tar", '["python3"]'))
             _build(file, context, BASE, {}, [], folder / "image.tar")
 
-    return (
-        cached("base-image", digest_of([SUITE, include, BASE, FORMAT]), make, keep=1) / "image.tar"
-    )
+    return cached("base-image", digest_of([SUITE, include, BASE, FORMAT]), make) / "image.tar"
 
 
 def build(
@@ -176,11 +174,7 @@ def _build(
         to = f"docker-archive:{archive}:{tag}"
         _run([*buildah, "push", "--quiet", *trusting, tag, to])
     finally:
-        for folder in (storage / "root" / "overlay", storage / "root"):
-            subprocess.run(
-                ["umount", "--quiet", str(folder)], check=False, stderr=subprocess.DEVNULL
-            )
-        shutil.rmtree(storage, ignore_errors=True)
+        remove(storage)
 
 
 def _driver(storage: Path) -> str:
