@@ -113,7 +113,7 @@ def runtime(requirements: Sequence[str] = ()) -> Path:
             _build(files[0], context, tag, given, [base()], folder / "image.tar")
 
     key = digest_of([*parts, *files, *requirements])
-    return cached("runtime-image", key, make, keep=3) / "image.tar"
+    return cached("runtime-image", key, make, keep=4) / "image.tar"
 
 
 def name_of(archive: Path) -> str:
