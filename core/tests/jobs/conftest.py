@@ -35,7 +35,9 @@ class Service:
 
     Attributes:
         fates: What becomes of the jobs to come: ``succeeded`` or a cause, as their runner writes
-            it; ``running`` for one that goes on until it is cancelled.
+            it; ``silent`` for one that fails and says nothing; ``running`` for one that goes on
+            until it is cancelled.
+        printed: The log of a job that never got so far as to write one to the store.
         troubles: Verb to what is raised by the next calls; a function is called instead.
     """
 
@@ -46,6 +48,7 @@ class Service:
         self.fates: list[str] = []
         self.troubles: dict[str, list[Exception | Callable[[], None]]] = defaultdict(list)
         self.asked: list[str] = []
+        self.printed: dict[str, list[str]] = defaultdict(list)
         self.graces: list[float] = []
 
     def count(self, verb: str) -> int:
@@ -78,6 +81,9 @@ class Service:
     def end(self, name: str, fate: str) -> None:
         """Have a job end, with an outcome as its runner would write it."""
         job, failed = self.jobs[name], fate != "succeeded"
+        if fate == "silent":
+            self.phases[name] = "failed"
+            return
         failure = Failure(cause=fate, type="Test", message="the test says so")  # type: ignore[arg-type]
         outcome = JobOutcome(
             status="failed" if failed else "succeeded",
@@ -116,7 +122,10 @@ class InMemory(JobOrchestratorBackend):
         return JobState(phase=self._service.phases.get(handle.job, "gone"))
 
     def logs(self, handle: Handle, cursor: str = "") -> LogPage:
-        return LogPage((), cursor)
+        self._service.meet("logs", handle.job)
+        read = int(cursor or 0)
+        lines = self._service.printed[handle.job][read : read + 2]
+        return LogPage(tuple(lines), str(read + len(lines)))
 
     def cancel(self, handle: Handle, grace: float) -> None:
         self._service.meet("cancel", handle.job)

@@ -24,10 +24,13 @@ from zenml.core.errors import (
 from zenml.core.jobs import (
     JobFailedError,
     JobRun,
+    _watch,
     cancel_requested,
     read_request,
     request_cancel,
 )
+from zenml.core.jobs._attempts import job_name
+from zenml.core.jobs._log import read_log
 from zenml.core.jobs._task import read_outcome
 from zenml.core.testing import wait_until
 
@@ -390,3 +393,48 @@ class TestDamagedRecords:
 
         with pytest.raises(IntegrityError, match="run the pipeline again"):
             read_request(store, client().folder)
+
+
+class TestTheLogOfAServiceThatIsAllThereIs:
+    @pytest.fixture(autouse=True)
+    def _quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(_watch, "_OUTCOME_DELAY", 0.0)
+
+    def lose(self, client: Client, service: Any, *lines: str) -> JobRun:
+        """A job whose runner never came so far."""
+        service.fates = ["silent"]
+        job = client(retries={"LOST": 0})
+        name = job_name(job.request.task.run, None, 1)
+        service.printed[name] = [*lines]
+        with pytest.raises(JobFailedError, match="LOST"):
+            job.wait()
+        assert service.asked[-1].startswith("cleanup")
+        return job
+
+    def test_it_is_kept_before_the_job_is_tidied_up(self, client: Client, service: Any) -> None:
+        job = self.lose(client, service, "one", "two", "No module named 'zenml'")
+        [(_, text)] = read_log(job.store, f"{job.folder}/1")
+        assert text == "one\ntwo\nNo module named 'zenml'\n"
+
+    def test_it_is_kept_without_secrets(
+        self, client: Client, service: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HF_TOKEN", "sesame open")
+        job = self.lose(client, service, "with sesame open it works")
+        assert [text for _, text in read_log(job.store, f"{job.folder}/1")] == [
+            "with [redacted] it works\n"
+        ]
+
+    def test_a_runners_own_log_goes_before_it(self, client: Client, service: Any) -> None:
+        job = client()
+        key = f"{job.folder}/1/log-00000001.txt"
+        job.store.write(key, b"the runner's\n")
+        job = self.lose(client, service, "the service's")
+        assert [found for found, _ in read_log(job.store, f"{job.folder}/1")] == [key]
+
+    def test_a_service_that_cannot_give_it_fails_nothing(
+        self, client: Client, service: Any
+    ) -> None:
+        service.troubles["logs"] = [ConnectionError("not now")]
+        job = self.lose(client, service, "one")
+        assert list(read_log(job.store, f"{job.folder}/1")) == []

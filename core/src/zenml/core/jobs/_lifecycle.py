@@ -6,6 +6,7 @@ another one on another machine goes on from what is in the store.
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -40,6 +41,7 @@ from zenml.core.jobs._attempts import (
     store_handle,
 )
 from zenml.core.jobs._interrupt import AGAIN, Interrupt
+from zenml.core.jobs._log import Redactor
 from zenml.core.jobs._task import JobOutcome, read_outcome, write_task
 from zenml.core.jobs._watch import Watch
 
@@ -57,6 +59,9 @@ _PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 #: Seconds that a job that was given up, beyond its grace, is watched to its end before it is tidied
 #: up and another attempt begins.
 _ENDING_TAKES = 30.0
+
+#: Lines of the service's log that are kept of a job that has no other.
+_LINES_KEPT = 20_000
 
 _CANCELLED = "the run was cancelled"
 
@@ -197,11 +202,28 @@ class JobRun:
             # A runner's own outcome is the last thing that it does; ours only says what we know.
             if outcome is None or (outcome.by == "client" and not self._ends(handle, wait)):
                 return False
+            if outcome.by == "client":
+                self._if_possible("keeping its log", lambda: self._keep_log(handle, folder))
             self.backend.cleanup(handle)
             mark_cleaned(self.store, folder)
             return True
 
         return self._if_possible("tidying up after it", tidy) or False
+
+    def _keep_log(self, handle: Handle, folder: str) -> None:
+        """Store the service's log of a job whose runner never got so far as to write one."""
+        if any(self.store.list(f"{folder}/log-")):
+            return
+        lines: list[str] = []
+        page = self.backend.logs(handle)
+        while page.lines and len(lines) < _LINES_KEPT:
+            lines += page.lines
+            page = self.backend.logs(handle, page.cursor)
+        if lines:
+            redact = Redactor(os.environ)
+            text = "".join(f"{redact(line)}\n" for line in lines)
+            # Ahead of all chunks that a runner writes.
+            self.store.write(f"{folder}/log-{0:08d}.txt", text.encode("utf-8", "replace"))
 
     def handle(self, attempt: int) -> Handle | None:
         """How to find an attempt again; None if its submission was never confirmed."""
