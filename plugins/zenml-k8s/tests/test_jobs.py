@@ -171,7 +171,7 @@ def test_a_log_goes_on_with_the_next_pod(backend: Any, server: Any) -> None:
     def answer(asked: Any) -> Any:
         if asked.path.endswith("/log"):
             return f"2026-01-01T00:00:01.5Z of {asked.path.split('/')[-2]}\n"
-        return {"metadata": {}, "items": pods}
+        return {"metadata": {"uid": "u1"}, "items": pods}
 
     server.answer = answer
     first = backend.logs(handle())
@@ -186,7 +186,7 @@ def test_a_pod_without_a_log_has_none(backend: Any, server: Any) -> None:
     server.answer = lambda asked: (
         (400, {"message": "container is waiting to start"})
         if asked.path.endswith("/log")
-        else {"metadata": {}, "items": [pod]}
+        else {"metadata": {"uid": "u1"}, "items": [pod]}
     )
     assert backend.logs(handle()).lines == ()
 

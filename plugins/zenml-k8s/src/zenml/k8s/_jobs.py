@@ -84,6 +84,9 @@ class KubernetesJobs(KubernetesOptions, JobBackend):
         place = Place(**handle.data)
         api = connect(self)
         with ask(f"the log of the Job '{place.name}'", waiting=True):
+            # A pod may be there a moment longer than its Job.
+            if _job(api, place) is None:
+                return LogPage((), cursor)
             pods = sorted(_pods(api, place), key=lambda pod: (pod["created"], pod["name"]))
             return _read_log(api, place.namespace, pods, cursor)
 
@@ -213,14 +216,16 @@ def _seen(api: Api, place: Place) -> Seen:
     """How a Job stands: once by asking, and from then on by watching its run."""
     seen = watcher(api, place.namespace, _selector(place)).look(place.name)
     if seen.job is None or seen.job["uid"] != place.uid:
-        # It may have been made a moment ago.
-        path = f"/apis/batch/v1/namespaces/{place.namespace}/jobs/{place.name}"
-        found = api.find(path)
-        job = None if found is None else trim_job(found)
-        if job is None or job["uid"] != place.uid:
-            return Seen(None, [])
-        return Seen(job, _pods(api, place))
+        job = _job(api, place)  # it may have been made a moment ago
+        return Seen(job, [] if job is None else _pods(api, place))
     return seen
+
+
+def _job(api: Api, place: Place) -> dict[str, Any] | None:
+    """A Job as it is now; None if it is gone, or another has its name."""
+    found = api.find(f"/apis/batch/v1/namespaces/{place.namespace}/jobs/{place.name}")
+    job = None if found is None else trim_job(found)
+    return job if job is not None and job["uid"] == place.uid else None
 
 
 def _selector(place: Place) -> str:
