@@ -22,16 +22,20 @@ def _main() -> int:
     if given.child is None:
         if not given.task or not given.digest:
             parser.error("--task and --digest are needed")
+        from zenml.core.runner._start import start_child
+
+        folder = given.task.rpartition("/")[0]
+        started = start_child(given.store, int(folder.rpartition("/")[2]))
         from zenml.core.runner._supervisor import supervise
 
-        return supervise(given.store, given.task, given.digest)
+        return supervise(given.store, folder, given.digest, started)
+    _die_with_parent(given.parent)
     import msgspec
 
     from zenml.core.jobs._task import Task
     from zenml.core.runner._child import main
 
     task = msgspec.json.decode(sys.stdin.buffer.read(), type=Task)
-    _die_with_parent(given.parent)
     return main(given.store, task, given.attempt, given.child, given.workspace)
 
 

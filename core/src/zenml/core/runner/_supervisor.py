@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from importlib import metadata
@@ -34,6 +33,7 @@ from zenml.core.jobs._task import (
     write_outcome,
 )
 from zenml.core.runner._child import UNTOLD, Report
+from zenml.core.runner._start import Started
 from zenml.core.stores._open import open_store
 
 __all__ = ["supervise"]
@@ -42,26 +42,36 @@ __all__ = ["supervise"]
 HEARTBEAT = 10.0
 
 
-def supervise(store_url: str, key: str, digest: str) -> int:
-    """Run one attempt at a task to its end; returns the exit code."""
+def supervise(store_url: str, folder: str, digest: str, started: Started) -> int:
+    """Run one attempt at a task to its end; returns the exit code.
+
+    Args:
+        store_url: The artifact store.
+        folder: Where everything about the attempt is.
+        digest: Of the task.
+        started: The child, which waits for the task.
+    """
     begun = time.monotonic()
     try:
         store = open_store(store_url)
-        raw = read_task(store, key, digest)
+        raw = read_task(store, f"{folder}/task.json", digest)
     except ZenMLError as error:
+        started.give_up()
         print(f"the task cannot be read: {error}", file=sys.stderr, flush=True)
         return EXIT_CODES["CONFIG"]
-    folder = key.rpartition("/")[0]
     attempt = int(folder.rpartition("/")[2])
     earlier = read_outcome(store, folder)
     if earlier is not None:  # the service started one attempt twice: the first one counts
+        started.give_up()
         return exit_code(earlier)
-    outcome = _Supervisor(store, folder, attempt, begun).run(raw, store_url)
+    outcome = _Supervisor(store, folder, attempt, begun, started).run(raw)
     return exit_code(outcome)
 
 
 class _Supervisor:
-    def __init__(self, store: ArtifactStore, folder: str, attempt: int, begun: float) -> None:
+    def __init__(
+        self, store: ArtifactStore, folder: str, attempt: int, begun: float, started: Started
+    ) -> None:
         self.store = store
         self.folder = folder
         self.attempt = attempt
@@ -70,47 +80,34 @@ class _Supervisor:
         self._ended = threading.Event()
         self._grace = 0.0
         self._stop: Cause | None = None
-        self._child: subprocess.Popen[bytes] | None = None
+        self._started = started
+        self._child = started.process
 
-    def run(self, raw: dict[str, Any], store_url: str) -> JobOutcome:
+    def run(self, raw: dict[str, Any]) -> JobOutcome:
         unfit = _unfit(raw)
         if unfit is not None:
+            self._started.give_up()
             self.log.write(f"error: {unfit}")
             return self._finish(Failure(cause="CONFIG", type="ProtocolError", message=unfit), None)
         task = msgspec.convert(raw, Task)
         self._grace = task.grace
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        for early in self._started.stops:  # what came before we listened
+            self._on_signal(early, None)
         pulse = threading.Thread(target=self._beat, args=(task,), daemon=True)
         pulse.start()
-        with tempfile.TemporaryDirectory(prefix="zenml-job-") as workspace:
-            report = Path(workspace) / "report.json"
-            code = self._run_child(task, store_url, report, workspace)
-            failure = self._failure(task, report, code)
+        with self._started.workspace:
+            code = self._run_child(task)
+            failure = self._failure(task, self._started.report, code)
         self._ended.set()
         pulse.join(timeout=5)
         return self._finish(failure, code)
 
     # -- the child -------------------------------------------------------------------------------
 
-    def _run_child(self, task: Task, store_url: str, report: Path, workspace: str) -> int:
-        # Unbuffered: what it has printed is in the log when it is killed, and can be followed.
-        command = [sys.executable, "-u", "-m", "zenml.core.runner", "--child", str(report)]
-        child = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [
-                *command,
-                *("--store", store_url, "--workspace", workspace),
-                *("--attempt", str(self.attempt), "--parent", str(os.getpid())),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            # A group of its own: what the work started ends with it.
-            start_new_session=True,
-        )
-        self._child = child
-        if self._stop is not None:  # a signal came before there was a child to pass it on to
-            self._end_child(task.grace)
+    def _run_child(self, task: Task) -> int:
+        child = self._child
         reader = threading.Thread(target=self._read, args=(child,), daemon=True)
         reader.start()
         assert child.stdin is not None
@@ -134,11 +131,10 @@ class _Supervisor:
             sys.stdout.flush()
 
     def _kill_group(self, number: int) -> None:
-        if self._child is not None:
-            try:
-                os.killpg(self._child.pid, number)
-            except (ProcessLookupError, PermissionError):
-                return
+        try:
+            os.killpg(self._child.pid, number)
+        except (ProcessLookupError, PermissionError):
+            return
 
     def _end_child(self, grace: float) -> None:
         """Ask the child to end; end it if it does not."""
