@@ -407,6 +407,7 @@ def test_a_secret_that_would_be_written_down_is_refused_and_not_repeated(
         {"password": ""},
         {"password": "env:PASSWORD"},
         {"options": {"secret_name": "db", "credentials_file": "x", "max_tokens": 5}},
+        {"options": {"secret": {"secretName": "db"}, "tokenPath": "/run/token"}},
         {"region": "https://user@host:80/a:b@c"},
     ],
 )

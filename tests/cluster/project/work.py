@@ -61,6 +61,7 @@ def main() -> None:
             "kind": type(error).__name__,
             "cause": failure.cause if isinstance(error, RunError) and failure else None,
             "message": str(error),
+            "traceback": getattr(error, "traceback_text", None),
         }
     print(json.dumps({**said, "seconds": time.monotonic() - begun}), flush=True)
 

@@ -35,6 +35,8 @@ _SECRET_WORDS = re.compile(
 )
 #: Endings that say that the value only tells where the secret is.
 _SECRET_PLACES = ("_name", "_ref", "_path", "_file", "_url")
+#: The same as Kubernetes and its like write it: ``secretName``.
+_SECRET_PLACES_IN_CAMEL_CASE = ("Name", "Ref", "Path", "File", "Url")
 
 
 class SecretRef(str):
@@ -94,7 +96,9 @@ def _short(text: str) -> str:
 
 def sounds_secret(name: str) -> bool:
     """Whether a parameter's name says that its value is a secret, and not where the secret is."""
-    return bool(_SECRET_WORDS.search(name)) and not name.lower().endswith(_SECRET_PLACES)
+    if name.lower().endswith(_SECRET_PLACES) or name.endswith(_SECRET_PLACES_IN_CAMEL_CASE):
+        return False
+    return bool(_SECRET_WORDS.search(name))
 
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:
