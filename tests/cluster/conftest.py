@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import subprocess
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness import RUN_LABEL, Cluster, LocalCluster, Unsupported, images, missing
+from harness import RUN_LABEL, Cluster, LocalCluster, Unsupported, binaries, images, missing
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,6 +51,11 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     why = missing()
     if why is not None:
         pytest.skip(why)
+    try:
+        # From Go's and Debian's mirrors, unless they are in the cache.
+        binaries.kubernetes(), binaries.etcd(), binaries.kwok(), images.pause(), images.base()
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+        pytest.skip(f"what a cluster is made of cannot be had here: {str(error)[-500:]}")
     logs = request.config.getoption("cluster_logs", None)
     with LocalCluster(keep_logs=None if logs is None else Path(logs)) as local:
         yield local
