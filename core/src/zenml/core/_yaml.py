@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import yaml
 
 from zenml.core.errors import ConfigurationError, Problem
 
-__all__ = ["dump_yaml", "load_yaml"]
+__all__ = ["dump_yaml", "dump_yaml_documents", "load_yaml"]
+
+_WRITTEN: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "width": 100}
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -69,6 +72,10 @@ _resolve("null", r"^(?:~|null|Null|NULL|)$", "~nN\0")
 _resolve("merge", r"^(?:<<)$", "<")
 
 
+# Some readers of YAML 1.1 take these for yes and no, and PyYAML is none of them.
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^[yYnN]$"), list("yYnN"))
+
+
 def _float(loader: Any, node: Any) -> float:
     text = loader.construct_scalar(node).lower()
     return float(text.replace(".inf", "inf").replace(".nan", "nan"))
@@ -116,4 +123,9 @@ def load_yaml(text: str, name: str) -> Any:
 
 def dump_yaml(value: Any) -> str:
     """Write plain data as YAML, in the order that it is in."""
-    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
+    return str(yaml.dump(value, Dumper=_Dumper, **_WRITTEN))
+
+
+def dump_yaml_documents(values: Iterable[Any]) -> str:
+    """Write plain data as a stream of YAML documents."""
+    return str(yaml.dump_all(values, Dumper=_Dumper, explicit_start=True, **_WRITTEN))

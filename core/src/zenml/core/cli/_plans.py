@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import shlex
 import sys
 import threading
 import traceback
@@ -13,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
+from zenml.core._backends import DEFAULT_TYPE
 from zenml.core.cli._jobs import COMMANDS
 from zenml.core.cli._output import ago, echo, echo_json, table
 from zenml.core.contracts import ArtifactStore
+from zenml.core.engine._as_job import say
 from zenml.core.engine._explain import Previous, difference, preview
-from zenml.core.engine._launch import launch
+from zenml.core.engine._launch import launch, prepare
 from zenml.core.engine._lookup import find_run
 from zenml.core.engine._records import read_plan
 from zenml.core.engine._run import Run
@@ -116,6 +120,7 @@ def _is_same(path: str, other: str) -> bool:
 @_STORE
 @click.option("--yaml", "as_yaml", is_flag=True, help="Print the plan itself.")
 @click.option("--diff", "other", metavar="FILE", help="Print where FILE's plan differs.")
+@click.option("--render", is_flag=True, help="Prepare a run, and print what its job is sent as.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def plan(
     file: str,
@@ -123,13 +128,17 @@ def plan(
     store_url: str | None,
     as_yaml: bool,
     other: str | None,
+    render: bool,
     as_json: bool,
 ) -> None:
     """Show what a pipeline would do: step, backend, cached or not, and why. Runs nothing.
 
     FILE is a plan (.yaml) or a script (.py), which is executed, with the ARGUMENTS, up to the line
-    that would run its pipeline.
+    that would run its pipeline. Nothing is written, but with --render: that stores what a new run
+    needs, and its job can be started from what is printed.
     """
+    if render and (as_yaml or as_json or other is not None):
+        raise click.UsageError("--render prints another thing than --yaml, --diff and --json")
     made, chosen = _load(file, arguments)
     if as_yaml:
         echo(made.to_yaml().rstrip())
@@ -142,6 +151,9 @@ def plan(
     if Path(file).suffix != ".py":
         _check(made, file, repository)
     store = repository.open_artifact_store(store_url or chosen)
+    if render:
+        _render(made, repository, store, named=bool(store_url or chosen))
+        return
     index = repository.metadata_store
     rows = list(preview(made, _runner(made, store, repository), _previous(index, store)))
     if as_json:
@@ -160,6 +172,26 @@ def plan(
     )
     counts = {status: sum(row.status == status for row in rows) for status in _WILL}
     echo(f"\n{counts['cached']} cached, {counts['run']} to run, {counts['unknown']} open")
+
+
+def _render(made: Plan, repository: Repository, store: ArtifactStore, *, named: bool) -> None:
+    """Prepare a run; print what its job is sent as, and on standard error how to follow it."""
+    from zenml.core._yaml import dump_yaml_documents
+
+    made.check_sources()
+    # What a backend prints must not get into the specification.
+    with redirect_stdout(sys.stderr):
+        prepared = prepare(made, registry=repository.registry, store=store)
+    spec = msgspec.to_builtins(prepared.spec, str_keys=True)
+    text = dump_yaml_documents(spec if isinstance(spec, list) else [spec])
+    follow = ["zenml", "run", "wait", prepared.run, *(("--store", store.url) if named else ())]
+    say(f"prepared run {prepared.run} of pipeline '{made.pipeline}' in {store.url}")
+    for name, step in made.steps.items():
+        if step.backend.type != DEFAULT_TYPE:
+            where = f"{step.kind} backend '{step.backend.type}'"
+            say(f"  not in it: what step '{name}' will ask of {where}, known when its inputs are")
+    say(f"  {shlex.join(follow)} sees it through, and starts it if nobody has")
+    echo(text.rstrip())
 
 
 def _check(made: Plan, file: str, repository: Repository) -> None:

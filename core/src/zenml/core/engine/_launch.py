@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 from zenml.core._backends import make_backend
 from zenml.core.contracts._job import JobBackend
@@ -16,7 +16,7 @@ from zenml.core.errors import ConfigurationError, Problem, StoreError
 from zenml.core.plan._model import Plan
 from zenml.core.plugins._registry import Registry
 
-__all__ = ["launch"]
+__all__ = ["Prepared", "launch", "prepare"]
 
 
 def launch(
@@ -58,12 +58,7 @@ def launch(
     session = Session(plan, store, registry, observers=[display] if show else [], code=code)
     remote = isinstance(orchestrator, JobBackend)
     if detach and not remote:
-        problem = Problem(
-            "detach",
-            f"orchestrator '{plan.orchestrator.type}' runs the plan in this process",
-            "choose an orchestrator that runs it elsewhere, such as 'subprocess'",
-        )
-        raise ConfigurationError("the run cannot be detached", [problem])
+        raise _runs_here("detach", "the run cannot be detached", plan)
     session.register(remote=remote, resumes=resumes)
     try:
         with display:
@@ -75,6 +70,43 @@ def launch(
         if index is not None:
             _learn(index, store, session.run_id)
     return Run(session.run_id, store)
+
+
+class Prepared(NamedTuple):
+    """A run that a service has not been asked for.
+
+    Attributes:
+        run: Its id.
+        spec: What the service would be sent.
+    """
+
+    run: str
+    spec: Any
+
+
+def prepare(plan: Plan, *, registry: Registry, store: ArtifactStore) -> Prepared:
+    """Store all that the job of a new run needs, as a submission does, and submit nothing.
+
+    Raises:
+        ConfigurationError: the plan runs in the client's process, or its code cannot be sent.
+        StoreError: the store failed.
+    """
+    orchestrator = make_backend("orchestrator", plan.orchestrator, registry)
+    if not isinstance(orchestrator, JobBackend):
+        nothing = "the plan starts no job of its own, so there is nothing to render"
+        raise _runs_here("render", nothing, plan)
+    session = Session(plan, store, registry)
+    session.register(remote=True)
+    return Prepared(session.run_id, session.prepare_as_job(orchestrator))
+
+
+def _runs_here(option: str, what: str, plan: Plan) -> ConfigurationError:
+    problem = Problem(
+        option,
+        f"orchestrator '{plan.orchestrator.type}' runs the plan in this process",
+        "choose an orchestrator that runs it elsewhere, such as 'subprocess'",
+    )
+    return ConfigurationError(what, [problem])
 
 
 def _learn(index: Any, store: ArtifactStore, run_id: str) -> None:

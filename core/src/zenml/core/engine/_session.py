@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from zenml.core.contracts._job import JobBackend
@@ -142,9 +142,20 @@ class Session:
         """Have a job execute the plan, and do not wait for it."""
         start_plan(self._job_or_outcome(backend), self.registry)
 
+    def prepare_as_job(self, backend: JobBackend) -> Any:
+        """Have all stored that a job needs to execute the plan; returns its specification."""
+        with self._refused():
+            return self.job(backend).prepare()
+
     def _job_or_outcome(self, backend: JobBackend) -> JobRun:
-        try:
+        with self._refused():
             return self.job(backend)
+
+    @contextlib.contextmanager
+    def _refused(self) -> Iterator[None]:
+        """See that a run has an outcome whose job cannot even be asked for."""
+        try:
+            yield
         except BaseException as error:
             self._finish(Counter(), error, time.perf_counter())
             raise

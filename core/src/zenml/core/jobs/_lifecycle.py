@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from zenml.core._canonical import canonical
 from zenml.core.contracts._job import Cause, Failure, Handle, Job, JobBackend
@@ -117,6 +117,16 @@ class JobRun:
         self._cancelling = False
 
     # -- what a client does ----------------------------------------------------------------------
+
+    def prepare(self) -> Any:
+        """Write down all that the first attempt needs; returns what the service would be sent.
+
+        The service is not asked. Whoever waits for the job later submits it under its name, which
+        finds one that somebody has started so, or starts it.
+        """
+        self._ask()
+        job = self._patiently("writing the task", lambda: self.job(1))
+        return self.backend.render(job)
 
     def start(self) -> Handle:
         """Submit the first attempt; it runs on whatever becomes of this process.
