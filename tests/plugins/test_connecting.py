@@ -1,4 +1,4 @@
-"""``zenml backend describe``, ``connect``, ``check`` and ``disconnect``."""
+"""``zenml backend describe``, ``connect``, ``check``, ``permissions`` and ``disconnect``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from zenml.core.testing import fake_distribution
 
@@ -144,6 +145,15 @@ def test_a_failed_check_says_what_to_do_and_fails(acme: Installation) -> None:
     assert "FAILED  size: 11\n        what to do: make it smaller" in done.stdout
 
 
+def test_parameters_given_to_a_check_go_before_those_of_the_connection(acme: Installation) -> None:
+    acme.zenml("backend", "connect", "prod", "acme", "size=11")
+
+    assert "ok      size: 3" in acme.zenml("backend", "check", "prod", "size=3").stdout
+    assert "ok      size: 4" in acme.zenml("backend", "check", "acme", "size=4").stdout
+    assert "size: expected int" in refused(acme.zenml("backend", "check", "prod", "size=big"))
+    assert acme.zenml("backend", "check", "prod").returncode == 1
+
+
 @pytest.mark.parametrize(
     "body", ["1 / 0", "raise OSError('no route')", "return None", "return [5]"]
 )
@@ -273,3 +283,82 @@ def test_two_distributions_with_one_module_are_both_listed(acme: Installation) -
     }
 
     assert statuses == {"acme": "available", "acme-fork": "broken"}
+
+
+# -- permissions -------------------------------------------------------------------------------
+
+CAREFUL = """
+import yaml
+from zenml.core import OrchestratorBackend
+
+print("a backend says something")
+
+class ItsBackend(OrchestratorBackend):
+    namespace: str = "default"
+    verbs: list[str] = ["create", "get"]
+
+    def run(self, work): ...
+
+    def permissions(self):
+        print("and something more")
+        if self.namespace == "none":
+            raise OSError("no such namespace")
+        role = {"kind": "Role", "metadata": {"name": "zenml", "namespace": self.namespace}}
+        rules = [{"resources": ["jobs"], "verbs": self.verbs}]
+        return yaml.dump_all([{**role, "rules": rules}, {"kind": "RoleBinding"}])
+"""
+
+
+@pytest.fixture
+def careful(installation: Installation) -> Installation:
+    installation.backend("careful", CAREFUL)
+    return installation
+
+
+def test_permissions_are_printed_as_the_service_reads_them(careful: Installation) -> None:
+    done = careful.zenml("backend", "permissions", "careful", "namespace=ml")
+
+    assert done.returncode == 0, done.stderr
+    role, binding = yaml.safe_load_all(done.stdout)
+    assert role["metadata"]["namespace"] == "ml"
+    assert role["rules"] == [{"resources": ["jobs"], "verbs": ["create", "get"]}]
+    assert binding == {"kind": "RoleBinding"}
+
+
+def test_permissions_of_a_connected_backend_are_those_of_its_parameters(
+    careful: Installation,
+) -> None:
+    connected = careful.zenml("backend", "connect", "prod", "careful", "namespace=ml")
+    assert connected.returncode == 0, connected.stderr
+
+    asked = careful.zenml("backend", "permissions", "prod", "verbs=[watch]")
+
+    role, _ = yaml.safe_load_all(asked.stdout)
+    assert role["metadata"]["namespace"] == "ml"
+    assert role["rules"][0]["verbs"] == ["watch"]
+
+
+def test_a_backend_that_needs_none_says_so_and_prints_nothing(acme: Installation) -> None:
+    done = acme.zenml("backend", "permissions", "acme")
+
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "orchestrator backend 'acme' needs no permissions" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["careful", "namespace=none"], "cannot say what it needs: OSError: no such namespace"),
+        (["careful", "namespaces=ml"], "namespaces: no such parameter"),
+        (["careful", "ml"], "ml: expected PARAMETER=VALUE"),
+        (["carefull"], "there is no backend 'carefull'"),
+    ],
+)
+def test_permissions_that_cannot_be_told_are_an_error(
+    careful: Installation, arguments: list[str], told: str
+) -> None:
+    done = careful.zenml("backend", "permissions", *arguments)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr

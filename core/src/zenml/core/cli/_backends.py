@@ -95,6 +95,7 @@ def _find(name: str, kind: str | None) -> BackendInfo:
 
 
 _KIND = click.option("--kind", type=click.Choice(["orchestrator", "processing", "training"]))
+_PARAMETERS = click.argument("parameters", nargs=-1, metavar="[PARAMETER=VALUE]...")
 
 
 @backend.command()
@@ -137,7 +138,7 @@ def describe(name: str, kind: str | None, as_json: bool) -> None:
 @backend.command()
 @click.argument("name")
 @click.argument("type_name", metavar="TYPE")
-@click.argument("parameters", nargs=-1, metavar="[PARAMETER=VALUE]...")
+@_PARAMETERS
 @_KIND
 def connect(name: str, type_name: str, parameters: Sequence[str], kind: str | None) -> None:
     """Remember a configured backend as NAME in this repository.
@@ -166,7 +167,7 @@ def _parse(parameters: Sequence[str]) -> dict[str, Any]:
         else:
             values[key] = load_yaml(text, key) if text else ""
     if problems:
-        raise ConfigurationError("the backend cannot be connected", problems)
+        raise ConfigurationError("the backend cannot be made", problems)
     return values
 
 
@@ -178,15 +179,29 @@ def disconnect(name: str) -> None:
     echo(f"disconnected '{name}'")
 
 
+def _make(row: BackendInfo, parameters: Sequence[str]) -> Backend:
+    """The backend of a row; one that is connected, with some of its parameters changed."""
+    given = _parse(parameters)
+    # What a plugin prints while it is imported is not part of the answer.
+    with contextlib.redirect_stdout(sys.stderr):
+        if row.status == "connected":
+            connected: Backend = Repository.get_instance().get_backend(row.name)
+            return connected.replace(**given) if given else connected
+        made: Backend = row.load()(**given)
+        return made
+
+
 @backend.command()
 @click.argument("name")
+@_PARAMETERS
 @_KIND
-def check(name: str, kind: BackendKind | None) -> None:
-    """Look whether a backend could work now: credentials, permissions, reachability."""
-    repository = Repository.get_instance()
+def check(name: str, parameters: Sequence[str], kind: BackendKind | None) -> None:
+    """Look whether a backend could work now: credentials, permissions, reachability.
+
+    NAME is a type that is installed, or a connected backend; PARAMETER=VALUE as for 'connect'.
+    """
     row = _find(name, kind)
-    connected = row.status == "connected"
-    made: Backend = repository.get_backend(name) if connected else row.load()()
+    made = _make(row, parameters)
     echo(f"ok      {row.kind} {row.name}: {row.target} can be imported and made")
     try:
         checks = [Check(*item) for item in made.check()]
@@ -200,6 +215,33 @@ def check(name: str, kind: BackendKind | None) -> None:
             echo(f"        what to do: {item.remedy}")
     if not all(item.ok for item in checks):
         raise SystemExit(1)
+
+
+@backend.command()
+@click.argument("name")
+@_PARAMETERS
+@_KIND
+def permissions(name: str, parameters: Sequence[str], kind: BackendKind | None) -> None:
+    """Print what whoever uses a backend must be allowed to do, for its administrator.
+
+    It is in the service's own format, such as a Role for Kubernetes. Asks no service. NAME is a
+    type that is installed, or a connected backend; PARAMETER=VALUE as for 'connect'.
+    """
+    row = _find(name, kind)
+    made = _make(row, parameters)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            needed = made.permissions()
+    except Exception as error:
+        raise BackendError(
+            f"{row.kind} backend '{row.name}' cannot say what it needs: {in_words(error)}",
+            remedy=f"report it to the authors of {row.distribution}",
+        ) from error
+    if needed.strip():
+        echo(needed.rstrip())
+    else:
+        nothing = "needs no permissions, or none that it knows of"
+        print(f"{row.kind} backend '{row.name}' {nothing}", file=sys.stderr)
 
 
 @click.group()

@@ -62,7 +62,7 @@ class Check(NamedTuple):
 
 
 class Backend(Settings, ABC):
-    """Base class of every backend: parameters, and an online check."""
+    """Base class of every backend: parameters, an online check, and what it must be allowed."""
 
     #: Set by the three kinds below.
     kind: ClassVar[BackendKind]
@@ -73,6 +73,14 @@ class Backend(Settings, ABC):
         May use the network; never changes anything. The default has nothing to look at.
         """
         return []
+
+    def permissions(self) -> str:
+        """What whoever uses the backend must be allowed to do, for whoever may allow it.
+
+        In the service's own format, such as a Role and its RoleBinding in YAML, with comments where
+        a name has to be filled in. Offline. Empty by default: nothing is needed, or known.
+        """
+        return ""
 
 
 class PlanWork(Protocol):
