@@ -29,6 +29,7 @@ LAYERS = [
     {"zenml.core._backends", "zenml.core.backends"},
     {"zenml.core.plan"},
     {"zenml.core.bundle"},
+    {"zenml.core.image"},
     {"zenml.core.jobs"},
     {"zenml.core.engine"},
     {"zenml.core.runner"},

@@ -20,6 +20,7 @@ _COMMANDS = {
     "doctor": ("_doctor", "Import every backend in a process of its own and report."),
     "explain": ("_plans", "Say why a step of a run was cached or not."),
     "gc": ("_artifacts", "Find what nothing refers to; delete it with --yes."),
+    "image": ("_images", "Build the image that remote environments run zenml in."),
     "init": ("_repo", "Make this folder a repository."),
     "plan": ("_plans", "Show what a pipeline would do: step, backend, cached or not, and why."),
     "plugin": ("_backends", "List plugins, begin one, see how they conform."),

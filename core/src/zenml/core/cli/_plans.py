@@ -41,7 +41,7 @@ from zenml.core.sources import run_until_pipeline
 from zenml.metadata import MetadataStore
 from zenml.repo import Repository
 
-__all__ = ["explain", "plan", "run"]
+__all__ = ["explain", "load_plan", "plan", "run"]
 
 _STORE = click.option("--store", "store_url", help="Artifact store; the repository's by default.")
 
@@ -52,7 +52,7 @@ _ARGUMENTS = click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 _SCRIPT = {"ignore_unknown_options": True}
 
 
-def _load(file: str, arguments: Sequence[str] = ()) -> tuple[Plan, Any]:
+def load_plan(file: str, arguments: Sequence[str] = ()) -> tuple[Plan, Any]:
     """The plan in a file, and the artifact store that a script chose, if it did."""
     path = Path(file)
     if not os.path.isfile(path):  # also for a name that is too long to exist
@@ -139,12 +139,12 @@ def plan(
     """
     if render and (as_yaml or as_json or other is not None):
         raise click.UsageError("--render prints another thing than --yaml, --diff and --json")
-    made, chosen = _load(file, arguments)
+    made, chosen = load_plan(file, arguments)
     if as_yaml:
         echo(made.to_yaml().rstrip())
         return
     if other is not None:
-        for found in made.diff(_load(other)[0]):
+        for found in made.diff(load_plan(other)[0]):
             echo(str(found))
         return
     repository = Repository.get_instance()
@@ -266,7 +266,7 @@ def run_file(
         with _errors_of(file):
             runpy.run_path(file, run_name="__main__")
         return
-    made, _ = _load(file, arguments)
+    made, _ = load_plan(file, arguments)
     repository = Repository.get_instance()
     _check(made, file, repository)
     made.check_sources()

@@ -1,0 +1,19 @@
+"""The image that remote environments run zenml in: what it is called, and how it is built."""
+
+from __future__ import annotations
+
+__all__ = ["DEFAULT_IMAGE"]
+
+#: What ``zenml image build`` calls the image unless it is told otherwise, so that a backend may ask
+#: for it where its user names no other: ``zenml-runtime:`` and the version of zenml-core.
+DEFAULT_IMAGE: str
+
+
+def __getattr__(name: str) -> str:
+    if name != "DEFAULT_IMAGE":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # Looked up when it is asked for: it costs some milliseconds that most processes need not pay.
+    from importlib import metadata
+
+    # A local version, "0.1.0+ours", is no tag.
+    return f"zenml-runtime:{metadata.version('zenml-core').replace('+', '-')}"
