@@ -216,3 +216,17 @@ class TestPlansInFiles:
 
         assert answer.returncode == 2
         assert "a plan takes no arguments: --stroe x" in answer.stderr
+
+
+def test_runs_and_commands_use_the_artifact_store_of_the_repository(project: Project) -> None:
+    assert project.zenml("init", "--artifact-store", "elsewhere").returncode == 0
+
+    assert "total: 3" in project.run("train.py").stdout
+
+    assert (project.folder / "elsewhere" / "runs").is_dir()
+    assert not (project.folder / ".zenml" / "store").exists()
+    listed = json.loads(project.zenml("run", "list", "--json").stdout)
+    assert [row["status"] for row in listed] == ["succeeded"]
+    assert "2 cached" in project.zenml("plan", "train.py").stdout
+    shown = json.loads(project.zenml("run", "show", "last", "--json").stdout)
+    assert shown["status"] == "succeeded"

@@ -95,12 +95,16 @@ class Repository:
     @property
     def artifact_store(self) -> ArtifactStore:
         """The repository's artifact store."""
-        return self.open_artifact_store(self.config.artifact_store)
+        return self.open_artifact_store(None)
 
     def open_artifact_store(self, choice: str | Path | ArtifactStore | None) -> ArtifactStore:
-        """The store that is meant: one given as such, a URL, a path in the repository, or None."""
+        """The store that is meant: one given as such, a URL, a path in the repository, or None.
+
+        None is the one that the repository is configured with.
+        """
         if isinstance(choice, ArtifactStore):
             return choice
+        choice = choice or self.config.artifact_store
         if choice is None:
             return open_store(str(self.root / FOLDER / "store"))
         text = str(choice)

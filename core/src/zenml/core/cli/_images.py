@@ -101,8 +101,7 @@ def _pins(plan_file: str | None) -> dict[str, str]:
     from zenml.core.cli._plans import load_plan
 
     made, chosen = load_plan(plan_file)
-    store = repository.open_artifact_store(chosen or repository.config.artifact_store)
-    return of_plan(made, repository.registry, store)
+    return of_plan(made, repository.registry, repository.open_artifact_store(chosen))
 
 
 @contextmanager
