@@ -83,6 +83,11 @@ class TestSubprocessOrchestrator(Subprocess, OrchestratorConformance):
     make = OrchestratorSubprocessBackend
     slot = "plan-0"
 
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend_with_steps(cls, work_folder):
+        return cls.make(work_folder=str(work_folder), isolation="step")
+
 
 class TestSubprocessTraining(Subprocess, TrainingConformance):
     make = TrainingSubprocessBackend

@@ -103,7 +103,7 @@ class PlanWork(Protocol):
 
         Args:
             max_parallel_steps: How many independent steps may run at once; by default as many as
-                there are processors.
+                there are processors, or 200 where each step is a job of its own.
 
         Raises:
             RunError: a step failed, or the run was cancelled. The record is complete either way.
@@ -154,6 +154,22 @@ class OrchestratorBackend(Backend):
 
         ``KeyboardInterrupt`` reaches this method; it must not leave work behind.
         """
+
+    def step_backend(self) -> JobBackend | None:
+        """What carries each step as a job of its own; None: steps run in the engine's process.
+
+        The engine then starts a job for every step that is not cached, and waits for them. Trainers
+        whose training backend has jobs of its own keep that. Asked where the plan is sent from, and
+        again wherever its engine stands: the answer depends on the parameters and nothing else.
+        """
+        return None
+
+    def parallel_steps(self) -> int | None:
+        """How many independent steps may run at once where the plan is sent to.
+
+        None: as many as there are processors, or 200 where each step is a job of its own.
+        """
+        return None
 
 
 class ProcessingBackend(Backend):

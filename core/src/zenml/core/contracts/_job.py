@@ -75,7 +75,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             63 characters, ending in what makes it unique.
         run: The run that it belongs to.
         pipeline: The pipeline's name, as its author wrote it.
-        step: The step's name; None if the job is the whole plan.
+        step: The step's name; None if the job is the plan: the whole of it, or the engine that has
+            a job for each step and waits for them.
         attempt: 1, 2, …
         store: URL of the artifact store.
         folder: Key prefix of everything that this attempt writes about itself.

@@ -1,4 +1,4 @@
-"""Plans and trainer steps as jobs: from the engine's side of the fence to the jobs' side."""
+"""Plans and steps as jobs: from the engine's side of the fence to the jobs' side."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from importlib import metadata
@@ -19,7 +20,7 @@ from zenml.core._backends import make_backend
 from zenml.core._canonical import from_json
 from zenml.core._clock import now
 from zenml.core._project import find_root
-from zenml.core.contracts._backend import BackendConfig
+from zenml.core.contracts._backend import BackendConfig, OrchestratorBackend
 from zenml.core.contracts._job import Failure, JobBackend
 from zenml.core.contracts._store import ArtifactStore
 from zenml.core.engine._keys import Inputs
@@ -50,8 +51,9 @@ from zenml.core.jobs import (
     read_request,
     request_cancel,
 )
-from zenml.core.jobs._attempts import attempts_of, open_attempts
+from zenml.core.jobs._attempts import attempts_of, open_attempts, read_task_key
 from zenml.core.jobs._task import Task
+from zenml.core.jobs._task import read_outcome as read_attempt
 from zenml.core.plan._model import Plan
 from zenml.core.plugins._registry import Registry
 from zenml.core.sources import GitState
@@ -68,10 +70,14 @@ __all__ = [
     "job_of_run",
     "say",
     "see_plan_through",
+    "send_code",
     "start_plan",
     "step_request",
     "wait_for",
 ]
+
+#: So many jobs are ended one after the other; of more, so many at once.
+_FEW, _AT_ONCE = 3, 16
 
 #: Told of every step as it starts and ends.
 Observer = Callable[[StepRecord], None]
@@ -99,10 +105,10 @@ def code_of(store: ArtifactStore, run_id: str) -> SentCode | None:
     return None
 
 
-def _send_code(
-    plan: Plan, store: ArtifactStore, registry: Registry, *, backends: bool = True
+def send_code(
+    plan: Plan, store: ArtifactStore, registry: Registry, *, orchestrator: bool = False
 ) -> SentCode:
-    """Store the code that a plan needs; say what that needs, with the steps' backends or without.
+    """Store the code that a plan needs; say what that needs, with its orchestrator or without.
 
     Raises:
         ConfigurationError: the code cannot be sent; says every reason.
@@ -111,7 +117,7 @@ def _send_code(
 
     refuse_outside(root for root in plan.import_roots if os.path.isabs(root))
     bundle = store_bundle(store, find_root())
-    requires = required_distributions(plan, registry, backends=backends)
+    requires = required_distributions(plan, registry, orchestrator=orchestrator)
     return SentCode(bundle.digest, requires, bundle.git)
 
 
@@ -128,28 +134,51 @@ def _task(plan: Plan, run_id: str, backend: JobBackend, code: SentCode) -> Task:
 
 def step_request(
     plan: Plan,
-    store: ArtifactStore,
     registry: Registry,
     run_id: str,
     backend: JobBackend,
     step: str,
     inputs: Inputs,
     key: str,
+    code: SentCode,
+    *,
+    of_plan: bool = False,
 ) -> JobRequest:
-    """A job that runs one trainer step; stores the code that it needs.
+    """A job that runs one step.
 
-    Raises:
-        ConfigurationError: the code cannot be sent.
+    Args:
+        plan: What the step belongs to.
+        registry: What is installed.
+        run_id: The run.
+        backend: Carries the job.
+        step: The step's name.
+        inputs: Its inputs.
+        key: Its cache key.
+        code: The code that was sent.
+        of_plan: Whether the plan's orchestrator has a job for each step; else the step is a
+            trainer, and its own backend carries it.
     """
-    code = _send_code(plan, store, registry, backends=False)
-    task = _task(plan, run_id, backend, code)
+    from zenml.core.bundle import required_distributions
+
+    requires = required_distributions(plan, registry, backends=of_plan)
+    task = msgspec.structs.replace(
+        _task(plan, run_id, backend, code._replace(requires=requires)),
+        step=step,
+        inputs=inputs,
+        key=key,
+        own_backend=of_plan,
+    )
     return JobRequest(
-        kind="training",
-        backend=plan.steps[step].backend,
+        kind="orchestrator" if of_plan else "training",
+        backend=_orchestrator_of(plan) if of_plan else plan.steps[step].backend,
         pipeline=plan.pipeline,
-        task=msgspec.structs.replace(task, step=step, inputs=inputs, key=key),
+        task=task,
         git=code.git,
     )
+
+
+def _orchestrator_of(plan: Plan) -> BackendConfig:
+    return BackendConfig(plan.orchestrator.type, plan.orchestrator.args)
 
 
 def job_of_run(
@@ -167,12 +196,20 @@ def job_of_run(
     Raises:
         ConfigurationError: the code cannot be sent.
     """
-    code = code or _send_code(plan, store, registry)
+    drives = limit = None
+    if isinstance(backend, OrchestratorBackend):
+        drives, limit = backend.step_backend(), backend.parallel_steps()
+    # Where the engine has a job for each step, it asks the orchestrator for them there.
+    code = code or send_code(plan, store, registry, orchestrator=drives is not None)
     request = JobRequest(
         kind="orchestrator",
-        backend=BackendConfig(plan.orchestrator.type, plan.orchestrator.args),
+        backend=_orchestrator_of(plan),
         pipeline=plan.pipeline,
-        task=_task(plan, run_id, backend, code),
+        task=msgspec.structs.replace(
+            _task(plan, run_id, backend, code),
+            max_parallel_steps=limit,
+            steps_as_jobs=drives is not None,
+        ),
         git=code.git,
     )
     return _job(backend, store, request, observers, cancelled)
@@ -185,9 +222,18 @@ def _job(
     observers: Sequence[Observer],
     cancelled: Callable[[], bool],
     tell: Callable[[str], None] | None = None,
+    asked: Callable[[], bool] | None = None,
 ) -> JobRun:
     relay = _Relay(store, request.task.run, observers)
-    return JobRun(backend, store, request, cancelled=cancelled, tell=tell or say, looked=relay.look)
+    return JobRun(
+        backend,
+        store,
+        request,
+        cancelled=cancelled,
+        tell=tell or say,
+        looked=relay.look,
+        asked=asked,
+    )
 
 
 def say(text: str) -> None:
@@ -231,13 +277,49 @@ def wait_for(
     store: ArtifactStore,
     request: JobRequest,
     cancelled: Callable[[], bool],
+    asked: Callable[[], bool],
+    committed: Callable[[], bool],
 ) -> None:
-    """Start the job of a trainer step, or find it again, and wait for its end.
+    """Start the job of a step, or find it again, and wait for its end.
+
+    Args:
+        backend: Carries the job.
+        store: Holds everything about it.
+        request: What is asked for.
+        cancelled: Whether this process wants the run to end.
+        asked: Whether anybody does.
+        committed: Whether the step's result is in the store.
 
     Raises:
         RunError: it failed, or the run was cancelled.
     """
-    _job(backend, store, request, (), cancelled).wait()
+    job = _job(backend, store, request, (), cancelled, asked=asked)
+    job.first = _first_attempt(job, committed)
+    job.wait()
+
+
+def _first_attempt(job: JobRun, committed: Callable[[], bool]) -> int:
+    """The attempt to begin with, as an earlier engine of the run may have had some.
+
+    The last of them is of no use if it worked at something else, because an input looks different
+    by now; if it succeeded, and its result is not there any more; or if it was given something
+    damaged, which has been made again since. Every other end stands, and counts for the retries.
+    """
+    store = job.store
+    last = max(attempts_of(store, job.folder), default=0)
+    if not last:
+        return 1
+    attempt = f"{job.folder}/{last}"
+    outcome = read_attempt(store, attempt)
+    if read_task_key(store, attempt) != job.request.task.key:
+        if outcome is None:
+            job.end_attempt(last, job.request.task.grace)
+        return last + 1
+    if outcome is None:
+        return 1
+    if outcome.failure is None:
+        return 1 if committed() else last + 1
+    return last + 1 if outcome.failure.type == IntegrityError.__name__ else 1
 
 
 def start_plan(job: JobRun, registry: Registry) -> None:
@@ -303,13 +385,40 @@ def end_jobs(
     tell: Callable[[str], None] = say,
 ) -> None:
     """End every job of a run that has not ended, and tidy up. Raises nothing: it tells instead."""
+
+    def end(folder: str) -> None:
+        job = job_from_store(store, registry, folder, tell=tell)
+        job.end(grace)
+        job.tidy()
+
     try:
-        for folder in job_folders(store, run_id):
-            job = job_from_store(store, registry, folder, tell=tell)
-            job.end(grace)
-            job.tidy()
+        _of_each(job_folders(store, run_id), end)
     except Exception as error:  # noqa: BLE001 - a backend or a store, whose failure is told
         tell(f"the jobs of run {run_id} cannot be ended: {error}; 'zenml gc' finds them later")
+
+
+def _of_each(folders: list[str], do: Callable[[str], None]) -> None:
+    """Do something to many jobs, several at a time: a service may take seconds over each.
+
+    Raises the first exception, after all have been tried.
+    """
+    if len(folders) <= _FEW:
+        # Without threads, so that Ctrl-C ends it too.
+        errors = [error for folder in folders if (error := _failing(do, folder)) is not None]
+    else:
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            tried = pool.map(lambda folder: _failing(do, folder), folders)
+            errors = [error for error in tried if error is not None]
+    if errors:
+        raise errors[0]
+
+
+def _failing(do: Callable[[str], None], folder: str) -> Exception | None:
+    try:
+        do(folder)
+    except Exception as error:  # noqa: BLE001 - raised by whoever asked
+        return error
+    return None
 
 
 def conclude_cancelled(store: ArtifactStore, run_id: str) -> None:
@@ -416,8 +525,7 @@ def cancel_run(store: ArtifactStore, registry: Registry, run_id: str, grace: flo
     """
     request_cancel(store, run_id)
     folders = job_folders(store, run_id)
-    for folder in folders:
-        job_from_store(store, registry, folder).cancel(grace)
+    _of_each(folders, lambda folder: job_from_store(store, registry, folder).cancel(grace))
     if any(folder.endswith("/plan") for folder in folders):
         attach(store, registry, run_id)
         return
@@ -463,4 +571,6 @@ def job_from_store(
     """A job that any client has asked for, ready to be waited for or cancelled."""
     request = read_request(store, folder)
     backend: Any = make_backend(request.kind, request.backend, registry)  # type: ignore[arg-type]
+    if request.kind == "orchestrator" and request.task.step is not None:
+        backend = backend.step_backend() or backend
     return _job(backend, store, request, observers, lambda: False, tell)

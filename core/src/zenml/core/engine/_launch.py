@@ -55,7 +55,14 @@ def launch(
         display: Any = Progress(plan)
     else:
         display = nullcontext()
-    session = Session(plan, store, registry, observers=[display] if show else [], code=code)
+    session = Session(
+        plan,
+        store,
+        registry,
+        observers=[display] if show else [],
+        code=code,
+        orchestrator=orchestrator,
+    )
     remote = isinstance(orchestrator, JobBackend)
     if detach and not remote:
         raise _runs_here("detach", "the run cannot be detached", plan)

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from zenml.core.contracts._backend import OrchestratorBackend
 from zenml.core.contracts._job import JobBackend
 from zenml.core.contracts._store import ArtifactStore
 from zenml.core.engine._as_job import (
@@ -49,12 +50,26 @@ from zenml.core.plugins._registry import Registry
 
 __all__ = ["Observer", "Session"]
 
+#: How many steps an engine waits for at once, if each is a job and nobody says otherwise.
+_WAITS_FOR = 200
+
 #: Told of every step as it starts and ends. Called from the engine's threads, one call at a time.
 Observer = Callable[[StepRecord], None]
 
 
 class Session:
-    """One run of one plan; implements ``PlanWork``."""
+    """One run of one plan; implements ``PlanWork``.
+
+    Args:
+        plan: What is done.
+        store: Where results go.
+        registry: What is installed.
+        run_id: The run, if it is not a new one.
+        attempt: Which attempt at it.
+        observers: Told of every step.
+        code: The code that jobs are sent, if some was sent before.
+        orchestrator: Says how an engine in this process has steps executed; None: by itself.
+    """
 
     def __init__(
         self,
@@ -66,6 +81,7 @@ class Session:
         attempt: int = 1,
         observers: Sequence[Observer] = (),
         code: SentCode | None = None,
+        orchestrator: OrchestratorBackend | None = None,
     ) -> None:
         self.plan = plan
         self.store = store
@@ -73,7 +89,8 @@ class Session:
         self.run_id = run_id or new_run_id()
         self.observers = observers
         self.cancel = threading.Event()
-        self._code = code
+        self.code = code
+        self.step_backend = orchestrator.step_backend() if orchestrator is not None else None
         self._log = RunLog(store, self.run_id, attempt)
 
     @property
@@ -122,7 +139,8 @@ class Session:
             plan_digest=self.plan.digest,
             store_url=self.store.url,
         )
-        execution = _Execution(self, max_parallel_steps or os.cpu_count() or 1)
+        most = (os.cpu_count() or 1) if self.step_backend is None else _WAITS_FOR
+        execution = _Execution(self, max_parallel_steps or most)
         error: BaseException | None = None
         try:
             error = execution.run()
@@ -170,7 +188,7 @@ class Session:
             backend,
             self.observers,
             self.cancel.is_set,
-            self._code,
+            self.code,
         )
 
     def _finish(self, counts: Counter[str], error: BaseException | None, begun: float) -> None:
@@ -233,6 +251,8 @@ class _Execution:
             store=session.store,
             registry=session.registry,
             cancel=session.cancel,
+            step_backend=session.step_backend,
+            code=session.code,
         )
         self._outputs: dict[str, str] = {}
         self._keys: dict[str, str] = {}
@@ -265,7 +285,7 @@ class _Execution:
                     self._settle(*self._attempt(self._ready.popleft()))
                     continue
                 while self._ready and running < self.limit:
-                    self._hand_out(self._ready.popleft())
+                    self._hand_out(self._ready.popleft(), running)
                     running += 1
                 self._settle(*self._done.get())
                 running -= 1
@@ -296,8 +316,8 @@ class _Execution:
             raise
         self._skip_the_rest("cancelled")
 
-    def _hand_out(self, name: str) -> None:
-        if len(self._threads) < self.limit:
+    def _hand_out(self, name: str, running: int) -> None:
+        if len(self._threads) == running:  # none of them is idle
             # Daemons: a second Ctrl-C leaves at once, whatever a step is doing.
             thread = threading.Thread(target=self._serve, name="zenml-step", daemon=True)
             self._threads.append(thread)

@@ -19,7 +19,7 @@ from zenml.core.contracts._job import JobBackend
 from zenml.core.contracts._step import Step
 from zenml.core.contracts._store import ArtifactStore
 from zenml.core.contracts._units import MapContext, Unit, UnitFunction
-from zenml.core.engine._as_job import step_request, wait_for
+from zenml.core.engine._as_job import SentCode, send_code, step_request, wait_for
 from zenml.core.engine._checkpoints import read_checkpoint, write_checkpoint
 from zenml.core.engine._files import StoreFiles
 from zenml.core.engine._keys import (
@@ -47,7 +47,7 @@ from zenml.core.errors import (
     StoreError,
     ZenMLError,
 )
-from zenml.core.jobs import JobFailedError
+from zenml.core.jobs import CancelLook, JobFailedError
 from zenml.core.plan._model import Plan, PlannedStep
 from zenml.core.plan._sources import make_step, roots_of
 from zenml.core.plugins import API_VERSION
@@ -82,7 +82,17 @@ class StepResult(NamedTuple):
 
 
 class StepRunner:
-    """Runs the steps of one run, in whatever threads the session uses."""
+    """Runs the steps of one run, in whatever threads the session uses.
+
+    Args:
+        plan: What they belong to.
+        run_id: The run.
+        store: Where everything is.
+        registry: What is installed.
+        cancel: Ends them when it is set.
+        step_backend: Carries each step as a job of its own; None: they run here.
+        code: The code that jobs are sent, if some was sent before.
+    """
 
     def __init__(
         self,
@@ -92,6 +102,8 @@ class StepRunner:
         store: ArtifactStore,
         registry: Registry,
         cancel: threading.Event,
+        step_backend: JobBackend | None = None,
+        code: SentCode | None = None,
     ) -> None:
         self.plan = plan
         self.run_id = run_id
@@ -99,6 +111,10 @@ class StepRunner:
         self.registry = registry
         self.roots = roots_of(plan)
         self.cancel = cancel
+        self.asked = CancelLook(store, run_id)
+        self._step_backend = step_backend
+        self._code = code
+        self._code_lock = threading.Lock()
         self._lock = threading.Lock()
         self._backends: dict[tuple[str, bytes], Any] = {}
 
@@ -122,11 +138,11 @@ class StepRunner:
         if started is not None:
             started(key)
         work = _Work(self, name, planned, inputs, key)
-        if planned.kind == "training":
-            backend: TrainingBackend = self.backend(planned)
-            backend.train(work)
+        trainer = self.backend(planned) if planned.kind == "training" else None
+        if self._step_backend is not None and not isinstance(trainer, JobBackend):
+            work.execute_as_job(self._step_backend, of_plan=True)
         else:
-            work.execute_here()
+            work.execute(trainer)
         record = work.record or usable_record(self.store, key, planned)
         illegible = record is None and read_record(self.store, key) is None
         if illegible and self.store.exists(commit_key(key)):
@@ -143,11 +159,26 @@ class StepRunner:
             )
         return StepResult(key, record, False, fingerprint)
 
-    def execute(self, name: str, inputs: Inputs, key: str) -> None:
-        """Do the work of a step whose key and inputs another engine has settled, and commit it."""
+    def execute(self, name: str, inputs: Inputs, key: str, *, own_backend: bool = False) -> None:
+        """Do the work of a step whose key and inputs another engine has settled, and commit it.
+
+        Args:
+            name: The step.
+            inputs: Its inputs.
+            key: Its cache key.
+            own_backend: Whether a trainer's own backend is to train it.
+        """
         planned = self.plan.steps[name]
         if usable_record(self.store, key, planned) is None:
-            _Work(self, name, planned, inputs, key).execute_here()
+            trained = own_backend and planned.kind == "training"
+            work = _Work(self, name, planned, inputs, key)
+            work.execute(self.backend(planned) if trained else None)
+
+    def code(self) -> SentCode:
+        """The code that jobs are sent; stored once for all of a run."""
+        with self._code_lock:
+            self._code = self._code or send_code(self.plan, self.store, self.registry)
+            return self._code
 
     def forget(self, key: str) -> None:
         """Have a step be done again by whoever needs it next, from its beginning.
@@ -261,19 +292,34 @@ class _Work:
         """
         self.runner.store.write(f"runs/{self.run_id}/alive.json", canonical({"at": now()}))
 
-    def execute_as_job(self, backend: JobBackend) -> None:
+    def execute(self, trainer: TrainingBackend | None) -> None:
+        """Execute the step; have a backend train it, if there is one."""
+        if trainer is None:
+            self.execute_here()
+        else:
+            trainer.train(self)
+
+    def execute_as_job(self, backend: JobBackend, *, of_plan: bool = False) -> None:
         runner = self.runner
         request = step_request(
             runner.plan,
-            runner.store,
             runner.registry,
             runner.run_id,
             backend,
             self.step,
             self._inputs,
             self.key,
+            runner.code(),
+            of_plan=of_plan,
         )
-        wait_for(backend, runner.store, request, runner.cancel.is_set)
+        wait_for(
+            backend,
+            runner.store,
+            request,
+            runner.cancel.is_set,
+            runner.asked,
+            lambda: usable_record(runner.store, self.key, self.planned) is not None,
+        )
 
     def map(self, function: UnitFunction, payloads: Iterable[Any], files: StoreFiles) -> list[Any]:
         """See ``StepContext.map``."""

@@ -1,6 +1,7 @@
 """Jobs: what every backend that uses a remote service has in common."""
 
 from zenml.core.jobs._attempts import (
+    CancelLook,
     JobRequest,
     cancel_requested,
     job_folders,
@@ -10,6 +11,7 @@ from zenml.core.jobs._attempts import (
 from zenml.core.jobs._lifecycle import JobFailedError, JobRun
 
 __all__ = [
+    "CancelLook",
     "JobFailedError",
     "JobRequest",
     "JobRun",

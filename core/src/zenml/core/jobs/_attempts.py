@@ -19,6 +19,8 @@ submission nobody can confirm.
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
 from collections.abc import Iterable
 
 import msgspec
@@ -34,6 +36,7 @@ from zenml.core.sources import GitState
 from zenml.core.stores._first import write_first
 
 __all__ = [
+    "CancelLook",
     "JobRequest",
     "attempts_of",
     "cancel_requested",
@@ -45,6 +48,7 @@ __all__ = [
     "open_attempts",
     "read_handle",
     "read_request",
+    "read_task_key",
     "request_cancel",
     "settle",
     "store_handle",
@@ -55,7 +59,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``request.json``: a job, independent of attempts.
 
     Attributes:
-        kind: orchestrator or training.
+        kind: orchestrator or training. A step's job may be of either.
         backend: The backend that carries it.
         pipeline: The pipeline's name.
         task: What to do.
@@ -132,6 +136,13 @@ def attempts_of(store: ArtifactStore, folder: str) -> list[int]:
     )
 
 
+def read_task_key(store: ArtifactStore, attempt: str) -> str | None:
+    """The key of the step that an attempt works at; None if its task cannot be read."""
+    with contextlib.suppress(ObjectNotFoundError, ValueError):
+        return msgspec.json.decode(store.read(f"{attempt}/task.json"), type=Task).key
+    return None
+
+
 def read_handle(store: ArtifactStore, attempt: str) -> Handle | None:
     """How to find an attempt again; None if its submission was never confirmed, or is illegible."""
     with contextlib.suppress(ObjectNotFoundError, ValueError):
@@ -176,6 +187,35 @@ def mark_cleaned(store: ArtifactStore, attempt: str) -> None:
 def request_cancel(store: ArtifactStore, run: str) -> None:
     """Ask everything that works for a run, wherever it is, to end."""
     store.write_if_absent(f"runs/{run}/cancel.json", canonical({"at": now()}))
+
+
+class CancelLook:
+    """Whether somebody has asked for that, as many waiters ask who look no more than once a second.
+
+    Args:
+        store: Holds the request.
+        run: The run's id.
+    """
+
+    _EVERY = 1.0
+
+    def __init__(self, store: ArtifactStore, run: str) -> None:
+        self._store = store
+        self._run = run
+        self._lock = threading.Lock()
+        self._at = float("-inf")
+        self._asked = False
+
+    def __call__(self) -> bool:
+        """Whether it is known to be asked for. Raises what the store raises, to one of them."""
+        if self._lock.acquire(blocking=False):  # else somebody is looking
+            try:
+                if time.monotonic() - self._at >= self._EVERY and not self._asked:
+                    self._at = time.monotonic()
+                    self._asked = cancel_requested(self._store, self._run)
+            finally:
+                self._lock.release()
+        return self._asked
 
 
 def cancel_requested(store: ArtifactStore, run: str) -> bool:

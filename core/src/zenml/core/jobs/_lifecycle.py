@@ -90,8 +90,10 @@ class JobRun:
         cancelled: Asked now and then; True ends the job.
         tell: Told in words when something changes that a user wants to know.
         looked: Called after every look at the job.
+        asked: Whether anybody, anywhere, wants the run to end; looked up each time, if not given.
 
     Attributes:
+        first: The attempt to begin with; those before it were for something else, and are past.
         forced: Whether a second Ctrl-C has ended the waiting.
     """
 
@@ -104,12 +106,15 @@ class JobRun:
         cancelled: Callable[[], bool] = lambda: False,
         tell: Callable[[str], None] = lambda _: None,
         looked: Callable[[], None] = lambda: None,
+        asked: Callable[[], bool] | None = None,
     ) -> None:
         self.backend = backend
         self.store = store
         self.request = request
         self.folder = job_folder(request.task.run, request.task.step)
+        self.first = 1
         self.forced = False
+        self._asked = asked or self._look_whether_asked
         self._cancelled = cancelled
         self._tell = tell
         self._looked = looked
@@ -157,7 +162,7 @@ class JobRun:
         """
         with self._interruptible():
             last = self._last_attempt()
-            if last == 0:
+            if last < self.first:
                 self._ask()
             elif read_outcome(self.store, self._attempt(last)) is None:
                 self._tell(f"waiting for {self._title()}; Ctrl-C cancels it")
@@ -247,7 +252,7 @@ class JobRun:
 
     def _see_through(self) -> None:
         used: Counter[str] = Counter()
-        attempt = 1
+        attempt = self.first
         while True:
             outcome = self._wait_for(attempt)
             failure = outcome.failure
@@ -354,13 +359,15 @@ class JobRun:
         """Whether somebody in this process wants the job to end."""
         return self._interrupt.asked or self._cancelled()
 
-    def _asked_to_cancel(self) -> bool:
-        """Whether anybody wants that; then everybody can see it."""
-        run = self.request.task.run
+    def _asked_to_cancel(self, *, now: bool = False) -> bool:
+        """Whether anybody wants that; then everybody can see it. ``now``: as of this moment."""
         if self._stopping():
-            request_cancel(self.store, run)
+            request_cancel(self.store, self.request.task.run)
             return True
-        return cancel_requested(self.store, run)
+        return self._look_whether_asked() if now else self._asked()
+
+    def _look_whether_asked(self) -> bool:
+        return cancel_requested(self.store, self.request.task.run)
 
     def _cancel(self, attempt: int, grace: float) -> None:
         handle = self.handle(attempt)
@@ -448,7 +455,7 @@ class JobRun:
                 return known
             job = self.job(attempt)
             # Asked after the task was written: whoever cancels the run now finds this attempt.
-            if self._asked_to_cancel():
+            if self._asked_to_cancel(now=True):
                 raise self._was_cancelled(attempt)
             return self.backend.submit(job)
 

@@ -10,7 +10,7 @@ import msgspec
 from zenml.core._canonical import canonical, sha256
 from zenml.core.contracts._job import Cause, Failure
 from zenml.core.contracts._store import ArtifactStore
-from zenml.core.errors import IntegrityError
+from zenml.core.errors import IntegrityError, ObjectNotFoundError
 from zenml.core.stores._first import write_first
 
 __all__ = [
@@ -55,6 +55,9 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         code: Digest of the code bundle; None if all code is installed there.
         requires: Distributions that the plan's code needs, with their versions.
         max_parallel_steps: For a plan: how many steps may run at once.
+        steps_as_jobs: For a plan: whether its orchestrator has a job for each step.
+        own_backend: For a step: whether a trainer's own backend is to train it there. Not in the
+            job that this backend itself has asked for.
         timeout: Seconds after which the runner ends its work.
         grace: Seconds between asking the work to end and ending it.
     """
@@ -69,6 +72,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     code: str | None = None
     requires: dict[str, str] = {}
     max_parallel_steps: int | None = None
+    steps_as_jobs: bool = False
+    own_backend: bool = False
     timeout: float | None = None
     grace: float = 10.0
 
@@ -128,9 +133,8 @@ def read_task(store: ArtifactStore, key: str, digest: str) -> dict[str, Any]:
 
 def read_outcome(store: ArtifactStore, folder: str) -> JobOutcome | None:
     """How an attempt ended; None while nobody has written that down, or nobody can read it."""
-    for found in store.list(f"{folder}/outcome.json"):
-        with contextlib.suppress(ValueError):
-            return msgspec.json.decode(store.read(found.key), type=JobOutcome)
+    with contextlib.suppress(ObjectNotFoundError, ValueError):
+        return msgspec.json.decode(store.read(f"{folder}/outcome.json"), type=JobOutcome)
     return None
 
 

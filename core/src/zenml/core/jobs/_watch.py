@@ -6,13 +6,13 @@ set, do not matter.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
-from typing import Any
 
 from zenml.core.contracts._job import Cause, Failure, Handle, JobBackend, JobState
 from zenml.core.contracts._store import ArtifactStore
-from zenml.core.errors import StoreError
+from zenml.core.errors import ObjectNotFoundError, StoreError
 from zenml.core.jobs._attempts import settle
 from zenml.core.jobs._task import JobOutcome, read_outcome
 
@@ -20,6 +20,10 @@ __all__ = ["CANCEL_TAKES", "LOST_AFTER", "Watch"]
 
 #: Seconds without a sign of life after which a job that should be running is lost.
 LOST_AFTER = 90.0
+
+#: Seconds between looks for one, which are fewer than looks for an outcome: runners give one every
+#: ten seconds.
+_SIGNS_EVERY = 5.0
 
 #: Seconds that an outcome may need to become visible after the service has seen the end.
 _OUTCOME_DELAY = 5.0
@@ -67,7 +71,8 @@ class Watch:
         self._tell = tell
         self._submitted = self._heard_at = self._sign_at = time.monotonic()
         self._running_since: float | None = None
-        self._sign: Any = None
+        self._sign: bytes | None = None
+        self._signs_at = float("-inf")
         self._ended_at: float | None = None
         self._cancelled_at: float | None = None
         self._said = ""
@@ -115,10 +120,17 @@ class Watch:
         return self._give_up("LOST", f"{silent}, and the service does not answer: {error}")
 
     def _see_sign_of_life(self) -> None:
-        signs = [(found.key, found.modified) for found in self._store.list(f"{self._folder}/")]
-        if signs != self._sign:
-            self._sign = signs
-            self._sign_at = self._heard_at = time.monotonic()
+        moment = time.monotonic()
+        if moment - self._signs_at < _SIGNS_EVERY:
+            return
+        # One object, and no listing: a job that prints for days has very many chunks of log.
+        sign = None
+        with contextlib.suppress(ObjectNotFoundError):
+            sign = self._store.read(f"{self._folder}/alive.json")
+        self._signs_at = moment
+        if sign != self._sign:
+            self._sign = sign
+            self._sign_at = self._heard_at = moment
 
     def _judge(self, state: JobState) -> JobOutcome | None:
         moment = time.monotonic()

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import msgspec
 
+from zenml.core._backends import make_backend
+from zenml.core.contracts._backend import OrchestratorBackend
 from zenml.core.contracts._job import Failure
 from zenml.core.contracts._store import ArtifactStore
+from zenml.core.engine._as_job import SentCode
 from zenml.core.engine._records import read_plan
 from zenml.core.engine._session import Session
 from zenml.core.engine._steps import StepRunner, failure_of
@@ -24,7 +27,8 @@ from zenml.core.errors import (
     ZenMLError,
 )
 from zenml.core.jobs._task import Task
-from zenml.core.plugins._registry import get_registry
+from zenml.core.plan._model import Plan
+from zenml.core.plugins._registry import Registry, get_registry
 from zenml.core.stores._open import open_store
 
 __all__ = ["UNTOLD", "Report", "main"]
@@ -83,13 +87,27 @@ def _work(store_url: str, task: Task, attempt: int, workspace: Path) -> None:
     plan.check_sources()
     registry = get_registry()
     if task.step is None:
-        session = Session(plan, store, registry, run_id=task.run, attempt=attempt)
+        session = Session(
+            plan,
+            store,
+            registry,
+            run_id=task.run,
+            attempt=attempt,
+            code=SentCode(task.code, task.requires, plan.git),
+            # Asked for steps only where it has jobs for them: elsewhere it may not be installed.
+            orchestrator=_orchestrator(plan, registry) if task.steps_as_jobs else None,
+        )
         session.execute_here(max_parallel_steps=task.max_parallel_steps)
         return
     runner = StepRunner(
         plan=plan, run_id=task.run, store=store, registry=registry, cancel=threading.Event()
     )
-    runner.execute(task.step, task.inputs, task.key)
+    runner.execute(task.step, task.inputs, task.key, own_backend=task.own_backend)
+
+
+def _orchestrator(plan: Plan, registry: Registry) -> OrchestratorBackend:
+    made: OrchestratorBackend = make_backend("orchestrator", plan.orchestrator, registry)
+    return made
 
 
 def _unpacked(store: ArtifactStore, digest: str, target: Path) -> Path:

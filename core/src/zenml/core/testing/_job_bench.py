@@ -137,7 +137,9 @@ class JobBench:
             cancel=threading.Event(),
         )
         key, _, _ = runner.look_up(plan.steps["work"], {})
-        request = step_request(plan, self.store, registry, session.run_id, backend, "work", {}, key)
+        request = step_request(
+            plan, registry, session.run_id, backend, "work", {}, key, runner.code()
+        )
         return JobRun(backend, self.store, request, cancelled=session.cancel.is_set)
 
     def wait(self, asked: Asked) -> None:

@@ -27,7 +27,7 @@ from zenml.core.testing._job_bench import Asked, JobBench
 from zenml.core.testing._processes import nothing_left_behind, wait_until
 from zenml.core.testing._user_project import UserProject, new_marks
 
-__all__ = ["JobConformance"]
+__all__ = ["JobConformance", "handles_of", "run_of"]
 
 #: No retries.
 _NEVER: dict[str, int] = {"LOST": 0, "INFRA": 0, "PREEMPTED": 0, "EVICTED": 0}
@@ -216,13 +216,13 @@ class JobConformance(BackendConformance):
         finally:
             client.kill()
             client.communicate()
-        run = _run_of(bench, marks)
+        run = run_of(bench, marks)
         try:
             assert run.status == "cancelled", f"the run is {run.status}"
-            for handle in _handles(bench, run):
+            for handle in handles_of(bench, run):
                 assert bench.end_of(quick, handle).ended
         finally:
-            for handle in _handles(bench, run):
+            for handle in handles_of(bench, run):
                 quick.cancel(handle, 0.0)
 
     @case()
@@ -713,7 +713,7 @@ def _digests(run: Run) -> dict[str, Any]:
     return {name: (record.key, record.outputs) for name, record in sorted(run.steps.items())}
 
 
-def _run_of(bench: JobBench, marks: str) -> Run:
+def run_of(bench: JobBench, marks: str) -> Run:
     """The run whose plan leaves those marks."""
     for found in bench.store.list("runs/"):
         if found.key.endswith("/run.json"):
@@ -723,10 +723,11 @@ def _run_of(bench: JobBench, marks: str) -> Run:
     raise AssertionError("the run left no record")
 
 
-def _handles(bench: JobBench, run: Run) -> list[Handle]:
+def handles_of(bench: JobBench, run: Run, job: str = "") -> list[Handle]:
+    """The handles of a run's jobs, or of the one in that folder."""
     return [
         msgspec.json.decode(bench.store.read(found.key), type=Handle)
-        for found in list(bench.store.list(f"runs/{run.id}/jobs/"))
+        for found in list(bench.store.list(f"runs/{run.id}/jobs/{job}"))
         if found.key.endswith("/handle.json")
     ]
 

@@ -35,6 +35,9 @@ ANSWER = 6
 #: The most specific text that a log should survive.
 ODD_LINE = "größe ≠ 尺寸 🎈"
 
+#: Tells this process from any other, wherever that is.
+PROCESS = uuid.uuid4().hex
+
 
 class Here(OrchestratorBackend):
     """Executes plans in this process."""
@@ -115,6 +118,34 @@ def rendezvous(store: str, marks: str, name: str, other: str) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+@step
+def identify(number: int) -> str:
+    """In which process it ran."""
+    return PROCESS
+
+
+@step(kind="training")
+def identify_trainer() -> str:
+    """The same as a trainer."""
+    return PROCESS
+
+
+@step
+def hold(store: str, marks: str, name: str) -> str:
+    """A step that leaves a mark, and goes on until it is released."""
+    place = open_store(store)
+    place.write(f"{marks}/{name}-{uuid.uuid4().hex}", b"")
+    _comes_true(lambda: place.exists(f"{marks}-released/{name}"), 600)
+    return name
+
+
+@step
+def follow(before: str, store: str, marks: str) -> str:
+    """A step that leaves a mark after another one."""
+    open_store(store).write(f"{marks}/after-{uuid.uuid4().hex}", b"")
+    return before
 
 
 def _work(how: str, store: str, marks: str, factor: int) -> dict[str, int]:

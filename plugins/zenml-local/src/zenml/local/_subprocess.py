@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
@@ -73,8 +73,8 @@ class _SubprocessJobs(JobBackend):
             that holds what the plan records and nothing else of the client's.
         requirements: What that environment holds besides, as pip reads it.
         memory: How much of it a job may take, such as ``512MiB``; None for no limit.
-        max_jobs: How many jobs of one work folder may run at once, plans and trainers counted
-            apart because a plan waits for its trainers; None for no limit.
+        max_jobs: How many jobs of one work folder may run at once, plans, trainers and other steps
+            counted apart because a plan waits for its steps; None for no limit.
     """
 
     python: str | None = None
@@ -84,6 +84,9 @@ class _SubprocessJobs(JobBackend):
     requirements: tuple[str, ...] = ()
     memory: str | None = None
     max_jobs: Annotated[int, Meta(ge=1)] | None = None
+
+    #: What a step's job is called among those that wait for a place.
+    _of_steps: ClassVar[str] = "trainer"
 
     def validate(self) -> Iterator[tuple[str, str]]:
         """Sizes and requirements have a form; requirements need an environment to be in."""
@@ -113,7 +116,7 @@ class _SubprocessJobs(JobBackend):
             python = made["python"]
         slots = None
         if self.max_jobs is not None:
-            kind = "trainer" if job.step else "plan"
+            kind = "plan" if job.step is None else self._of_steps
             slots = {"folder": str(work / ".slots"), "kind": kind, "count": self.max_jobs}
         return {
             "command": list(job.command(python)),
@@ -247,7 +250,26 @@ class _SubprocessJobs(JobBackend):
 
 
 class OrchestratorSubprocessBackend(_SubprocessJobs, JobOrchestratorBackend):
-    """Runs a pipeline in a process of its own on this machine, as a remote orchestrator would."""
+    """Runs a pipeline in a process of its own on this machine, as a remote orchestrator would.
+
+    Args:
+        isolation: Whether that process executes the steps (``pipeline``), or has a process for each
+            of them that is not cached, and waits (``step``). The other parameters hold for each.
+        max_parallel_steps: How many independent steps may run at once; by default as many as there
+            are processors.
+    """
+
+    isolation: Literal["pipeline", "step"] = "pipeline"
+    max_parallel_steps: Annotated[int, Meta(ge=1)] | None = None
+
+    _of_steps = "step"
+
+    def step_backend(self) -> JobBackend | None:
+        return self if self.isolation == "step" else None
+
+    def parallel_steps(self) -> int | None:
+        # The processes of steps share this machine.
+        return self.max_parallel_steps or os.cpu_count()
 
 
 class TrainingSubprocessBackend(_SubprocessJobs, JobTrainingBackend):

@@ -37,7 +37,7 @@ def zenml_orchestrators() -> Iterator[BackendSpec]:
         type="subprocess",
         target="zenml.local:OrchestratorSubprocessBackend",
         summary="Runs a pipeline in a process of its own, as a remote service would.",
-        capabilities=_JOB | {"parallel"},
+        capabilities=_JOB | {"parallel", "steps"},
     )
 
 
