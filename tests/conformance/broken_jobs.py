@@ -58,7 +58,7 @@ class Base(OrchestratorConformance):
     @pytest.fixture(scope="class")
     @classmethod
     def capabilities(cls):
-        return frozenset({"image", "job", "logs", "memory", "parallel", "queue"})
+        return frozenset({"image", "job", "logs", "memory", "parallel", "queue", "steps"})
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -88,6 +88,13 @@ class Base(OrchestratorConformance):
         with open(full / ".slots" / "plan-0", "w") as slot:
             fcntl.flock(slot, fcntl.LOCK_EX)
             yield cls.make(work_folder=str(full), max_jobs=1)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend_with_steps(cls, work_folder):
+        # The engine in a job of its own asks the broken class for the steps' jobs.
+        classes = {"PYTHONPATH": os.environ["PYTHONPATH"]}
+        return cls.make(work_folder=str(work_folder), isolation="step", environment=classes)
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -485,6 +492,34 @@ class OneAtATime(Sound):
         work.execute_here(max_parallel_steps=1)
 
 
+class SplitsNothing(Sound):
+    """Says that it has a job for each step, and has none."""
+
+    def step_backend(self):
+        return None
+
+
+class SplitsOneByOne(Sound):
+    """Starts the job of a step when that of another has ended."""
+
+    def parallel_steps(self):
+        return 1
+
+
+class LosesItsSteps(FindsItsOwn):
+    """Does not find the jobs of steps that an engine of the run has started before."""
+
+
+class PausesSteps(Sound):
+    """Pauses the job of a step that it should end."""
+
+    def cancel(self, handle, grace):
+        if "/plan/" in (Path(handle.data["folder"]) / "spec").read_text():
+            super().cancel(handle, grace)
+        else:
+            os.killpg(handle.data["pid"], signal.SIGSTOP)
+
+
 BASE = Base
 HOOK = "zenml_orchestrators"
 CASES = [name for name in case_names(Base) if name not in case_names(BackendConformance)]
@@ -548,6 +583,11 @@ TABLE = [
         "test_a_failure_spares_what_does_not_depend_on_it", SaysOnlyThatItFailed, "the job failed"
     ),
     Proof("test_a_second_run_goes_on_where_the_first_failed", BeginsFromNothing, "again"),
+    Proof("test_each_step_has_a_process_of_its_own", SplitsNothing, "ran in one process"),
+    Proof("test_jobs_of_steps_run_at_the_same_time", SplitsOneByOne, "(True, True)"),
+    Proof("test_the_job_of_a_step_fails_as_the_step_does", SaysOnlyThatItFailed, "the job failed"),
+    Proof("test_an_engine_that_is_taken_away_finds_its_steps_again", LosesItsSteps, "steps began"),
+    Proof("test_a_run_that_is_cancelled_ends_the_jobs_of_its_steps", PausesSteps, "the end of"),
 ]
 
 SUITES = suites_of(BASE, TABLE)
