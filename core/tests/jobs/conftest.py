@@ -140,6 +140,20 @@ class InMemory(JobOrchestratorBackend):
         self._service.phases.pop(handle.job, None)
 
 
+class OfSteps(InMemory):
+    """Has another backend for the steps."""
+
+    def step_backend(self) -> InMemory:
+        return InMemory(service=self.service, timeout=7.0)
+
+
+@pytest.fixture
+def split(service: Service, project: Path) -> BackendConfig:
+    """An orchestrator with a backend for steps, whose timeout is 7 seconds."""
+    backend = OfSteps(service=str(project))
+    return BackendConfig(f"import:{reference(OfSteps)}", backend.parameters())
+
+
 @pytest.fixture
 def store(project: Path) -> ArtifactStore:
     """The project's artifact store."""
