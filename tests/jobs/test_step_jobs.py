@@ -16,6 +16,7 @@ import pytest
 SCRIPT = """
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -45,10 +46,12 @@ def number(value: int) -> dict:
 
 @step
 def hold(output: dict, marks: str, name: str, how: str) -> dict:
+    if how == "stubborn":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with open(f"{marks}/{name}", "a") as mark:
         mark.write(f"{os.getpid()}\\n")
     print("holding", name, flush=True)
-    while how == "hold" and not Path(f"{marks}/go").exists():
+    while how in ("hold", "stubborn") and not Path(f"{marks}/go").exists():
         time.sleep(0.05)
     if how == "raise" and name == "right":
         raise ValueError("no good: \\u00fc")
@@ -249,6 +252,27 @@ def test_ctrl_c_ends_every_steps_job(split, isolation):
     assert "press Ctrl-C again to force" in err
     assert split.project.last()["status"] == "cancelled"
     split.project.wait_until(lambda: not split.project.runners())
+
+
+@pytest.mark.parametrize("isolation", ["step", "here"])
+def test_a_second_ctrl_c_does_not_wait_for_steps_that_do_not_listen(split, isolation):
+    process = split.start("stubborn", isolation)
+    split.wait_for_both()
+    process.send_signal(signal.SIGINT)
+    assert "press Ctrl-C again to force" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=40)
+    split.project.wait_until(lambda: not split.project.runners(), seconds=15)
+    assert split.project.last()["status"] == "cancelled"
+
+
+def test_an_engine_in_a_clients_process_hears_that_its_run_is_cancelled(split):
+    process = split.start("hold", "here")
+    split.wait_for_both()
+    cancelled = split.project.zenml("run", "cancel", "last")
+    assert "is cancelled" in cancelled.stdout, cancelled.stderr
+    process.communicate(timeout=40)
+    assert split.project.runners() == []
 
 
 def test_a_run_is_cancelled_from_elsewhere_and_resumed(split):
