@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 from helper import twice
-from zenml.core import OrchestratorBackend
+from zenml.core import OrchestratorBackend, TrainingBackend
 from zenml.local import OrchestratorLocalBackend, OrchestratorSubprocessBackend
 from zenml.local import TrainingSubprocessBackend
 from zenml.pipelines import Pipeline, step
@@ -36,6 +36,12 @@ class HereWithJobs(OrchestratorBackend):
 
     def step_backend(self):
         return OrchestratorSubprocessBackend(work_folder=self.jobs)
+
+
+class TrainsWithWords(TrainingBackend):
+    def train(self, work):
+        print("trains in", os.environ["PLACE"], flush=True)
+        work.execute_here()
 
 
 @step
@@ -77,13 +83,17 @@ if __name__ == "__main__":
     if isolation in here:
         orchestrator = here[isolation]()
     else:
-        timeout = float(arguments["timeout"]) if "timeout" in arguments else None
         orchestrator = OrchestratorSubprocessBackend(
-            isolation=isolation, work_folder=jobs, retry_delay=0.1, timeout=timeout
+            isolation=isolation,
+            work_folder=jobs,
+            retry_delay=0.1,
+            environment={"PLACE": "a job"},
         )
     backends = {}
-    if "trainer" in arguments:
+    if arguments.get("trainer") == "jobs":
         backends["training"] = TrainingSubprocessBackend(work_folder=jobs)
+    elif "trainer" in arguments:
+        backends["training"] = TrainsWithWords()
     store = arguments.get("store")
     run = pipeline.run(
         orchestrator, backends=backends, artifact_store=store, detach="detach" in arguments
@@ -170,7 +180,7 @@ def test_artifacts_are_the_same_bytes_whatever_executes_the_steps(split, tmp_pat
 
 
 def test_every_step_has_a_job_and_a_trainer_that_of_its_own_backend(split):
-    done = split.run("fine", "step", "trainer=1")
+    done = split.run("fine", "step", "trainer=jobs")
     assert done.returncode == 0, done.stderr
     assert split.jobs() == ["plan", "step.left", "step.number", "step.right", "step.train"]
     assert split.jobs("cleaned.json") == split.jobs()
@@ -186,6 +196,14 @@ def test_every_step_has_a_job_and_a_trainer_that_of_its_own_backend(split):
     assert "number 4" in logs
     assert "holding left" in logs
     assert split.project.runners() == []
+
+
+def test_a_training_backend_without_jobs_trains_in_that_of_the_step(split):
+    done = split.run("fine", "step", "trainer=words")
+    assert done.returncode == 0, done.stderr
+    runs = split.project.folder / ".zenml" / "store" / "runs"
+    log = "".join(path.read_text() for path in runs.glob("*/jobs/step.train-*/1/log-*"))
+    assert "trains in a job" in log
 
 
 def test_an_engine_in_the_clients_process_has_jobs_for_its_steps_too(split):

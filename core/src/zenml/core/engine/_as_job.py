@@ -8,7 +8,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from importlib import metadata
@@ -406,6 +405,8 @@ def _of_each(folders: list[str], do: Callable[[str], None]) -> None:
         # Without threads, so that Ctrl-C ends it too.
         errors = [error for folder in folders if (error := _failing(do, folder)) is not None]
     else:
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             tried = pool.map(lambda folder: _failing(do, folder), folders)
             errors = [error for error in tried if error is not None]
