@@ -95,21 +95,27 @@ def build(
 
 
 def runtime(requirements: Sequence[str] = ()) -> Path:
-    """The image that pods run zenml in: ``docker/Dockerfile`` with the wheels of this checkout.
+    """The image that pods run zenml in: zenml-core's Dockerfile with the wheels of this checkout.
 
     Args:
         requirements: What is installed besides the distributions, such as ``zenml-steps[sklearn]``.
     """
     sources = [ROOT / "core", *sorted((ROOT / "plugins").iterdir())]
-    files = [ROOT / "docker" / "Dockerfile", ROOT / "constraints.txt", Path(__file__)]
+    files = [
+        ROOT / "core/src/zenml/core/image/Dockerfile",
+        ROOT / "constraints.txt",
+        Path(__file__),
+    ]
     parts = [*(part / "src" for part in sources), *(part / "pyproject.toml" for part in sources)]
     tag = "localhost/zenml:test"
 
     def make(folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=folder) as work:
             context = Path(work, "context")
-            _wheels(context / "wheels", requirements, Path(work))
-            given = {"BASE": BASE, "REQUIREMENTS": " ".join(requirements), "PIP_NO_INDEX": "1"}
+            ours = _wheels(context / "wheels", requirements, Path(work))
+            wanted = "\n".join([*ours, *requirements])
+            (context / "requirements.txt").write_text(wanted, encoding="utf-8")
+            given = {"BASE": BASE, "PIP_NO_INDEX": "1"}
             _build(files[0], context, tag, given, [base()], folder / "image.tar")
 
     key = digest_of([*parts, *files, *requirements])
@@ -206,8 +212,8 @@ def _mirror() -> str:
     raise RuntimeError(f"this machine's apt knows no source of {SUITE}, which the image is made of")
 
 
-def _wheels(folder: Path, requirements: Sequence[str], work: Path) -> None:
-    """Fill a folder with our wheels, and with all that they and the requirements need."""
+def _wheels(folder: Path, requirements: Sequence[str], work: Path) -> list[str]:
+    """Fill a folder with our wheels, and all that they and the requirements need; our names."""
     venv.create(work / "venv", with_pip=True)
     python = str(work / "venv" / "bin" / "python")
     constraints = ["--constraint", str(ROOT / "constraints.txt")]
@@ -215,6 +221,7 @@ def _wheels(folder: Path, requirements: Sequence[str], work: Path) -> None:
     _run([python, str(ROOT / ".ci" / "wheels.py"), str(work / "ours")])
     asked = {re.split(r"[^\w-]", one)[0] for one in requirements}
     ours = [wheel.name.split("-")[0].replace("_", "-") for wheel in (work / "ours").glob("zenml_*")]
+    others = sorted(set(ours) - asked)
     machine = platform.machine()
     platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(GLIBC, 16, -1)]
     platforms += [f"manylinux2014_{machine}", f"linux_{machine}"]
@@ -223,5 +230,6 @@ def _wheels(folder: Path, requirements: Sequence[str], work: Path) -> None:
         + ["--constraint", str(work / "ours" / "local.txt")]
         + ["--only-binary", ":all:", "--python-version", PYTHON, "--implementation", "cp"]
         + [word for name in platforms for word in ("--platform", name)]
-        + [*sorted(set(ours) - asked), *requirements]
+        + [*others, *requirements]
     )
+    return others

@@ -6,6 +6,7 @@ from typing import Any
 
 from zenml.core import Check
 from zenml.core.errors import BackendError
+from zenml.core.image import DEFAULT_IMAGE
 from zenml.k8s._api import Api, ApiError, connect
 from zenml.k8s._options import KubernetesOptions
 from zenml.k8s._rights import RULES
@@ -135,9 +136,7 @@ def _quotas(api: Api, namespace: str) -> list[Check]:
 
 def _image(api: Api, options: KubernetesOptions) -> Check:
     """Whether a node has the image: all that can be known without pulling it."""
-    from zenml.k8s._manifest import default_image
-
-    image = options.image or default_image()
+    image = options.image or DEFAULT_IMAGE
     try:
         nodes = list(api.list("/api/v1/nodes"))
     except ApiError as error:

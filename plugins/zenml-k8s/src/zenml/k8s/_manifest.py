@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from zenml.core import safe_segment
+from zenml.core.image import DEFAULT_IMAGE
 from zenml.k8s._options import KubernetesOptions, Volume
 
 __all__ = [
@@ -17,7 +18,6 @@ __all__ = [
     "MANAGED_BY",
     "RUN",
     "annotations_of",
-    "default_image",
     "job",
     "job_name",
     "labels_of",
@@ -45,13 +45,6 @@ _SPOT: Final[Mapping[str, tuple[dict[str, str], str | None]]] = {
     "eks": ({"eks.amazonaws.com/capacityType": "SPOT"}, None),
     "gke": ({"cloud.google.com/gke-spot": "true"}, "cloud.google.com/gke-spot"),
 }
-
-
-def default_image() -> str:
-    """What ``zenml image build`` calls the image that it makes."""
-    from importlib import metadata
-
-    return f"zenml-runtime:{metadata.version('zenml-core')}"
 
 
 def job_name(options: KubernetesOptions, name: str) -> str:
@@ -172,7 +165,7 @@ def _container(options: KubernetesOptions, command: Sequence[str]) -> dict[str, 
     mounts = [{"name": "scratch", "mountPath": "/tmp"}]  # noqa: S108 - the pod's own
     return {
         "name": CONTAINER,
-        "image": options.image or default_image(),
+        "image": options.image or DEFAULT_IMAGE,
         "imagePullPolicy": options.image_pull_policy,
         "command": [*command],
         "workingDir": "/tmp",  # noqa: S108 - the pod's own

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from zenml.core import Job, JobBackend, JobOrchestratorBackend, PlanWork
+from zenml.core import Job, JobBackend, JobOrchestratorBackend
 from zenml.core.errors import ConfigurationError, Problem
 from zenml.k8s._jobs import KubernetesJobs
 from zenml.k8s._options import KubernetesOptions
@@ -22,7 +22,7 @@ class OrchestratorKubernetesBackend(KubernetesJobs, JobOrchestratorBackend):
         isolation: ``pipeline``: one Job runs the plan. ``step``: one Job, the driver, runs the plan
             and starts a Job for each step; independent steps at the same time.
         max_parallel_steps: How many steps may run at once; by default as many as the pod has
-            processors, and any number of them where each has a pod of its own.
+            processors, and 200 where each has a pod of its own.
         steps: What is otherwise for the Job of a step, by the step's name, such as
             ``{"train": {"memory": "16Gi", "gpus": 1}}``; for ``isolation="step"``.
     """
@@ -63,6 +63,6 @@ class OrchestratorKubernetesBackend(KubernetesJobs, JobOrchestratorBackend):
             return self.replace(steps={}, **changes).render(job)
         return super().render(job)
 
-    def run(self, work: PlanWork) -> None:
-        """See ``OrchestratorBackend.run``."""
-        work.execute_as_job(self)
+    def parallel_steps(self) -> int | None:
+        """How many steps may run at once."""
+        return self.max_parallel_steps
