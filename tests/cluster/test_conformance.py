@@ -85,6 +85,14 @@ class OnCluster:
 class TestOrchestrator(OnCluster, OrchestratorConformance):
     make = OrchestratorKubernetesBackend
 
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend_with_steps(cls, cluster: Cluster, space: str, backend: JobBackend) -> JobBackend:
+        made = backend.replace(isolation="step", service_account="driver")
+        cluster.kubectl("create", "serviceaccount", "driver", "--namespace", space)
+        cluster.apply(*yaml.safe_load_all(made.permissions()))
+        return made
+
 
 class TestTraining(OnCluster, TrainingConformance):
     make = TrainingKubernetesBackend

@@ -9,7 +9,7 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,9 @@ def client(
     folder.mkdir()
     claim = cluster.shared_volume(namespace, folder)
 
-    def start(how: str = "wait", *, detach: bool = False, **options: Any) -> Client:
+    def start(
+        how: str = "wait", *, detach: bool = False, also: Sequence[Any] = (), **options: Any
+    ) -> Client:
         told = {
             "how": how,
             "store": folder.as_uri(),
@@ -89,7 +91,7 @@ def client(
                 "namespace": namespace,
                 "kubernetes_config_path": str(cluster.kubeconfig),
                 "context": cluster.context,
-                "volumes": [{"mount_path": str(folder), "claim": claim}],
+                "volumes": [{"mount_path": str(folder), "claim": claim}, *also],
                 "retry_delay": 0.5,
                 **options,
             },
@@ -281,16 +283,11 @@ def test_what_can_never_run_is_told_within_seconds(
 
 
 def test_a_secret_volume_that_is_not_there_is_told(
-    client: Callable[..., Client], tmp_path: Path
+    client: Callable[..., Client],
 ) -> None:
-    started = client("fine", pod_template=mounting("nope"))
-    found, said = started.end(120)
+    found, said = client("fine", also=[{"mount_path": "/keys", "secret_name": "nope"}]).end(120)
     assert (found["status"], found["cause"]) == ("failed", "CONFIG"), (found, said)
     assert 'secret "nope" not found' in found["message"]
-
-
-def mounting(secret: str) -> dict[str, Any]:
-    return {"spec": {"volumes": [{"name": "keys", "secret": {"secretName": secret}}]}}
 
 
 def test_a_quota_that_is_used_up_is_told_and_waited_for(

@@ -43,7 +43,9 @@ def role(options: KubernetesOptions) -> str:
     namespace = options.namespace or "default"
     metadata = {"name": "zenml", "namespace": namespace}
     subject: dict[str, Any] = {"kind": "User", "name": "REPLACE-ME", "apiGroup": _RBAC}
+    bound = metadata
     if options.service_account is not None:
+        bound = {**metadata, "name": f"zenml-{options.service_account}"}
         subject = {
             "kind": "ServiceAccount",
             "name": options.service_account,
@@ -66,7 +68,7 @@ def role(options: KubernetesOptions) -> str:
         "---",
         f"apiVersion: {_RBAC}/v1",
         "kind: RoleBinding",
-        f"metadata: {_flow(metadata)}",
+        f"metadata: {_flow(bound)}",
         f"roleRef: {_flow({'apiGroup': _RBAC, 'kind': 'Role', 'name': 'zenml'})}",
         "subjects:",
         f"- {_flow(subject)}",

@@ -19,7 +19,7 @@ def zenml_orchestrators() -> Iterator[BackendSpec]:
         type="kubernetes",
         target="zenml.k8s.orchestrator:OrchestratorKubernetesBackend",
         summary="Runs a pipeline as a Job on a Kubernetes cluster, or each of its steps as one.",
-        capabilities=_JOB | {"parallel"},
+        capabilities=_JOB | {"parallel", "steps"},
         requires=("kubernetes",),
     )
 
