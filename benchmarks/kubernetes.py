@@ -57,7 +57,7 @@ def main() -> None:
         sys.exit(f"error: {why}")
     machine = describe_machine()
     with LocalCluster() as cluster, tempfile.TemporaryDirectory(prefix="zenml-bench-") as folder:
-        image = cluster.load(images.runtime(["zenml-steps[sklearn]"]))
+        image = cluster.load(images.runtime(["zenml-steps[pandas,sklearn]"]))
         found = _Bench(cluster, image, Path(folder)).run(options.rounds)
     rows = [row for name in ("launch", "whole") for row in _rows(name, found)]
     if options.json:

@@ -88,4 +88,4 @@ def image(request: pytest.FixtureRequest, cluster: Cluster) -> str:
         if given is None:
             pytest.skip("--image has to name what the pods of an existing cluster run")
         return given
-    return cluster.load(images.runtime(["zenml-steps[sklearn]"]))
+    return cluster.load(images.runtime(["zenml-steps[pandas,sklearn]"]))

@@ -55,6 +55,12 @@ DISTRIBUTIONS = (
         extras=(("testing", ("pytest",)),),
     ),
     Distribution(
+        name="zenml-k8s",
+        folder=ROOT / "plugins" / "zenml-k8s",
+        packages=frozenset({"k8s"}),
+        requires=frozenset({"zenml-core", "zenml-local"}),
+    ),
+    Distribution(
         name="zenml-local",
         folder=ROOT / "plugins" / "zenml-local",
         packages=frozenset({"local"}),

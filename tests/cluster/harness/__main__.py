@@ -29,7 +29,7 @@ def main() -> int:
     began = time.monotonic()
     with LocalCluster() as cluster:
         try:
-            image = cluster.load(images.runtime(["zenml-steps[sklearn]"]))
+            image = cluster.load(images.runtime(["zenml-steps[pandas,sklearn]"]))
             seconds = time.monotonic() - began
             print(
                 f"ready after {seconds:.0f} s; in another terminal:\n\n"
