@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
@@ -18,8 +19,11 @@ from zenml.k8s._watching import Seen, forget, trim_job, trim_pod, watcher
 
 __all__ = ["KubernetesJobs", "Place", "ask", "create", "end", "remove", "warnings_about"]
 
-#: Seconds before events are asked for, and between two times that they are, for one job.
-_EVENTS_AFTER, _EVENTS_EVERY = 1.0, 5.0
+#: Seconds between two times that events are asked for.
+_EVENTS_EVERY: Final = 3.0
+
+#: Seconds after which a watch has heard of what was made.
+_A_MOMENT: Final = 2.0
 
 #: Bytes of a log that are read at once.
 _PAGE: Final = 1 << 20
@@ -214,9 +218,9 @@ def _unless_replaced() -> Iterator[None]:
 
 def _seen(api: Api, place: Place) -> Seen:
     """How a Job stands: once by asking, and from then on by watching its run."""
-    seen = watcher(api, place.namespace, _selector(place)).look(place.name)
+    seen = watcher(api, place.namespace, _selector(place)).look(place.name, _A_MOMENT)
     if seen.job is None or seen.job["uid"] != place.uid:
-        job = _job(api, place)  # it may have been made a moment ago
+        job = _job(api, place)  # to be sure
         return Seen(job, [] if job is None else _pods(api, place))
     return seen
 
@@ -238,33 +242,50 @@ def _pods(api: Api, place: Place) -> list[dict[str, Any]]:
     return [trim_pod(pod) for pod in api.list(path, labelSelector=selector)]
 
 
-#: When the events of a Job were asked for, and what they were.
-_asked: dict[str, tuple[float, float, list[dict[str, str]]]] = {}
+class _Warnings:
+    """Warnings that tell why pods are not made, or do not begin, in one namespace.
+
+    Asked for now and then, and for all Jobs together: how often does not depend on their number.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._asked = 0.0
+        self._found: dict[str, list[dict[str, str]]] = {}
+
+    def about(self, api: Api, namespace: str, uids: Iterable[str]) -> list[dict[str, str]]:
+        with self._lock:
+            moment = time.monotonic()
+            if moment - self._asked > _EVENTS_EVERY:
+                self._found = {}
+                for kind, reason in _REASONS:
+                    self._ask(api, namespace, kind, reason)
+                self._asked = moment
+            found = [event for uid in uids for event in self._found.get(uid, ())]
+        return sorted(found, key=lambda event: event["time"])
+
+    def _ask(self, api: Api, namespace: str, kind: str, reason: str) -> None:
+        selector = f"involvedObject.kind={kind},reason={reason},type=Warning"
+        path = f"/api/v1/namespaces/{namespace}/events"
+        for event in api.list(path, fieldSelector=selector):
+            said = {
+                "reason": reason,
+                "message": event.get("message") or "",
+                "time": event.get("lastTimestamp") or event.get("eventTime") or "",
+            }
+            self._found.setdefault(event["involvedObject"]["uid"], []).append(said)
+
+
+#: What is asked for: the kind of object, and the event's reason.
+_REASONS: Final = (("Job", "FailedCreate"), ("Pod", "FailedMount"), ("Pod", "FailedAttachVolume"))
+
+_warnings: dict[tuple[int, str], _Warnings] = {}
 
 
 def warnings_about(api: Api, place: Place, seen: Seen) -> list[dict[str, str]]:
-    """Warnings about a Job and its pods, oldest first; asked for now and then."""
-    moment = time.monotonic()
-    begun, last, found = _asked.get(place.uid, (moment, 0.0, []))
-    if moment - begun > _EVENTS_AFTER and moment - last > _EVENTS_EVERY:
-        names = {place.uid, *(pod["uid"] for pod in seen.pods[:20])}
-        path = f"/api/v1/namespaces/{place.namespace}/events"
-        last, found = moment, []
-        for uid in names:
-            selector = f"involvedObject.uid={uid},type=Warning"
-            found += [
-                {
-                    "reason": event.get("reason") or "",
-                    "message": event.get("message") or "",
-                    "time": event.get("lastTimestamp") or event.get("eventTime") or "",
-                }
-                for event in api.list(path, fieldSelector=selector)
-            ]
-        found.sort(key=lambda event: event["time"])
-    if len(_asked) > 10_000:
-        _asked.clear()
-    _asked[place.uid] = (begun, last, found)
-    return found
+    """Warnings about a Job and its pods, oldest first; a few seconds old at most."""
+    known = _warnings.setdefault((id(api), place.namespace), _Warnings())
+    return known.about(api, place.namespace, [place.uid, *(pod["uid"] for pod in seen.pods)])
 
 
 # -- logs ----------------------------------------------------------------------------------------

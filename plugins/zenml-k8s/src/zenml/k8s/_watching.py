@@ -58,19 +58,23 @@ class Watcher:
         )
         self._pods = _Collection(api, f"/api/v1/namespaces/{namespace}/pods", selector, trim_pod)
 
-    def look(self, name: str, patience: float = 15.0) -> Seen:
+    def look(self, name: str, moment: float = 0.0, patience: float = 15.0) -> Seen:
         """A Job and its pods.
 
         Args:
             name: The Job.
+            moment: Seconds that a Job may have been made before it is heard of.
             patience: Seconds in which the cluster has to have answered at all.
 
         Raises:
             ConnectionError: it does not answer for now.
             ApiError: it refuses.
         """
-        self._looked_at.add(name)
         job = self._jobs.current(patience).get(name)
+        if job is None and name not in self._looked_at:
+            self._jobs.wait_for(name, moment)
+            job = self._jobs.current(patience).get(name)
+        self._looked_at.add(name)
         pods = self._pods.current(patience).values()
         return Seen(job, [pod for pod in list(pods) if pod["job"] == name])
 
@@ -146,6 +150,10 @@ class _Collection:
     def wait(self, seconds: float) -> None:
         with self._changed:
             self._changed.wait(seconds)
+
+    def wait_for(self, name: str, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: name in self._objects, seconds)
 
     def _run(self) -> None:
         pause = _PAUSE
