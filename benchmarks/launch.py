@@ -1,6 +1,6 @@
 """What running on Kubernetes costs beside a bare Job of the same image.
 
-    python benchmarks/kubernetes.py [--rounds N] [--json]
+    python benchmarks/launch.py [--rounds N] [--json]
 
 Starts the cluster of ``tests/cluster`` (see there what it needs). A pipeline of one step, and a Job
 with the same pod that runs one line of Python, are started in turn. *Launch* is from the client's
@@ -62,11 +62,11 @@ def main() -> None:
     rows = [row for name in ("launch", "whole") for row in _rows(name, found)]
     if options.json:
         figures = [row.to_dict() for row in rows]
-        print(json.dumps({"benchmark": "kubernetes", "machine": machine, "rows": figures}))
+        print(json.dumps({"benchmark": "launch", "machine": machine, "rows": figures}))
         return
     console = wide_console()
     print_machine(console, machine)
-    print_rows(console, "Kubernetes", rows)
+    print_rows(console, "Launch", rows)
 
 
 class _Bench:
