@@ -14,6 +14,7 @@ from zenml.core.engine import Session, StepRecord
 from zenml.core.errors import (
     DataError,
     RunCancelledError,
+    RunError,
     StepFailedError,
     StoreError,
     StoreUnavailableError,
@@ -63,7 +64,14 @@ def raised(name: str) -> BaseException:
         "disk": OSError(28, "No space left on device"),
         "data": DataError("no such column", where="column 'x'", remedy="name one of: y"),
         "store": StoreError("not a key"),
+        "told": _told("OOM"),
     }[name]
+
+
+def _told(cause: str) -> RunError:
+    error = RunError("a worker took more memory than it may")
+    error.cause = cause
+    return error
 
 
 @step
@@ -170,6 +178,7 @@ def statuses(run: Run) -> dict[str, str]:
         ("disk", "INFRA", "No space left"),
         ("data", "USER_ERROR", r"no such column \(column 'x'\)(.|\n)*name one of: y"),
         ("deep", "USER_ERROR", "RecursionError"),
+        ("told", "OOM", "a worker took more memory"),
     ],
 )
 def test_whatever_a_step_raises_is_one_typed_failure_on_the_record(
@@ -194,7 +203,7 @@ def test_whatever_a_step_raises_is_one_typed_failure_on_the_record(
     assert failure.cause == cause
     assert run.outcome is not None
     assert run.outcome.failure == failure
-    if name != "data":
+    if name not in ("data", "told"):
         assert "test_failures.py" in failure.traceback
         assert "zenml/core/engine" not in failure.traceback
     assert len(failure.traceback) + len(failure.message) < 100_000

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         safe_segment,
         step,
     )
+    from zenml.core.engine._answers import Answer, answer_unit
     from zenml.core.engine._records import Outcome, RunStarted, StepRecord
     from zenml.core.engine._run import Run
     from zenml.core.engine._ship import ship_code
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from zenml.pipelines._datasource import Datasource
 
     __all__ = [
+        "Answer",
         "Artifact",
         "ArtifactFormat",
         "ArtifactStore",
@@ -98,6 +100,7 @@ if TYPE_CHECKING:
         "TrainingBackend",
         "Unit",
         "UnitFunction",
+        "answer_unit",
         "check_key",
         "execute_unit",
         "load",
@@ -111,6 +114,7 @@ else:
     __getattr__, __dir__, __all__ = attach(
         __name__,
         {
+            "Answer": "zenml.core.engine._answers",
             "Artifact": _CONTRACTS,
             "ArtifactFormat": _CONTRACTS,
             "ArtifactStore": _CONTRACTS,
@@ -150,6 +154,7 @@ else:
             "TrainingBackend": _CONTRACTS,
             "Unit": _CONTRACTS,
             "UnitFunction": _CONTRACTS,
+            "answer_unit": "zenml.core.engine._answers",
             "check_key": _CONTRACTS,
             "execute_unit": "zenml.core.engine._units",
             "load": "zenml.core.sources",

@@ -21,6 +21,7 @@
     ├── DataError                   rows, columns or files that a step cannot use
     └── RunError
         ├── StepFailedError         a step of the run failed; carries the user's own exception
+        ├── UnitFailedError         a unit of work raised, where its exception cannot travel from
         └── RunCancelledError       somebody cancelled the run
 
 An error says what happened, where, and what to do about it: ``str(error)`` has a line for each.
@@ -52,6 +53,7 @@ __all__ = [
     "StoreFullError",
     "StoreReadOnlyError",
     "StoreUnavailableError",
+    "UnitFailedError",
     "ZenMLError",
 ]
 
@@ -196,7 +198,14 @@ class DataError(ZenMLError):
 
 
 class RunError(ZenMLError):
-    """A run did not succeed."""
+    """A run did not succeed.
+
+    Attributes:
+        cause: Why, as the record of the run is to say it, if whoever raises it knows: a ``Cause``
+            such as ``OOM``. Set after the error is made.
+    """
+
+    cause: str | None = None
 
 
 class StepFailedError(RunError):
@@ -221,6 +230,13 @@ class StepFailedError(RunError):
         self.step = step
         self.run_id = run_id
         self.traceback_text = traceback_text
+
+
+class UnitFailedError(RunError):
+    """A unit of work raised in another process an exception that is not one of these.
+
+    Its text is the exception's, and ends with the worker's traceback.
+    """
 
 
 class RunCancelledError(RunError):

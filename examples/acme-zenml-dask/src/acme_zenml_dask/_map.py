@@ -17,8 +17,8 @@ from distributed import Client, Future, KilledWorker, Security, as_completed
 from distributed.comm import connect
 
 from acme_zenml_dask._cluster import local_cluster
-from acme_zenml_dask._worker import Answer, Order, error_of, execute
-from zenml.core import MapContext, Unit, errors, ship_code
+from acme_zenml_dask._worker import Order, execute
+from zenml.core import Answer, MapContext, Unit, errors, ship_code
 
 if TYPE_CHECKING:
     from acme_zenml_dask._backend import ProcessingDaskBackend
@@ -141,10 +141,7 @@ class _Map:
             future, found = self._done.next()
             sent = self._under_way.pop(future)
             if future.status == "finished":
-                answer = msgspec.json.decode(found, type=Answer)
-                if answer.error:
-                    raise error_of(answer)
-                yield sent.number, answer.result
+                yield sent.number, msgspec.json.decode(found, type=Answer).result()
             else:
                 self._take_back(sent, future, found)
 

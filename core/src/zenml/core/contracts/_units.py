@@ -55,6 +55,7 @@ class MapContext(msgspec.Struct, frozen=True, kw_only=True):
         requires: Distributions that the code needs, with their versions where the plan was made.
             Checked where ``code`` is set.
         sources: ``module:name`` of what the step is made of, to the digest of its code closure.
+        run: The run's id, for what people look at. Another run may come to the same units.
     """
 
     store: str
@@ -64,3 +65,4 @@ class MapContext(msgspec.Struct, frozen=True, kw_only=True):
     code: str | None = None
     requires: dict[str, str] = {}
     sources: dict[str, str] = {}
+    run: str | None = None

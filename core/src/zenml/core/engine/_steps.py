@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from zenml.core._backends import make_backend
 from zenml.core._canonical import canonical, check_plain, from_json
@@ -343,6 +343,7 @@ class _Work:
                 import_roots=runner.roots,
                 requires=self._required(),
                 sources={self.planned.source: self.planned.code},
+                run=runner.run_id,
             )
             iterator = backend.map([unit for _, unit in left], context)
             try:
@@ -427,6 +428,8 @@ def failure_of(error: BaseException) -> Failure:
         cause = "OOM"
     elif isinstance(error, (RunCancelledError, KeyboardInterrupt)):
         cause = "CANCELLED"
+    elif isinstance(error, RunError) and error.cause in get_args(Cause):
+        cause = error.cause  # type: ignore[assignment]
     elif isinstance(error, StoreError) or getattr(error, "errno", None) in _DISK_FULL:
         cause = "INFRA"
     frames = traceback.extract_tb(error.__traceback__)

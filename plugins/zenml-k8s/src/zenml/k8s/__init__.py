@@ -7,10 +7,12 @@ from zenml.core.lazy import attach
 if TYPE_CHECKING:
     from zenml.k8s._options import SecretKey, Volume
     from zenml.k8s.orchestrator import OrchestratorKubernetesBackend
+    from zenml.k8s.processing import ProcessingKubernetesBackend
     from zenml.k8s.training import TrainingKubernetesBackend
 
     __all__ = [
         "OrchestratorKubernetesBackend",
+        "ProcessingKubernetesBackend",
         "SecretKey",
         "TrainingKubernetesBackend",
         "Volume",
@@ -20,6 +22,7 @@ else:
         __name__,
         {
             "OrchestratorKubernetesBackend": "zenml.k8s.orchestrator",
+            "ProcessingKubernetesBackend": "zenml.k8s.processing",
             "SecretKey": "zenml.k8s._options",
             "TrainingKubernetesBackend": "zenml.k8s.training",
             "Volume": "zenml.k8s._options",

@@ -98,6 +98,13 @@ class Api:
         self._configuration.connection_pool_maxsize = 32
         self.host: str = self._configuration.host.rstrip("/")
         self._pool = RESTClientObject(self._configuration).pool_manager
+        # Watches end with their connections, which others could use again.
+        self._streams = RESTClientObject(self._configuration).pool_manager
+
+    def rest(self) -> None:
+        """Close the connections that nobody uses at the moment."""
+        self._pool.clear()
+        self._streams.clear()
 
     def get(self, path: str, **query: str | int) -> dict[str, Any]:
         """An object, or a list of them. Raises ``ApiError``, ``ConnectionError``."""
@@ -192,7 +199,8 @@ class Api:
             data = json.dumps(body).encode()
             headers["Content-Type"] = "application/json"
         try:
-            response: BaseHTTPResponse = self._pool.request(
+            pool = self._pool if preload else self._streams
+            response: BaseHTTPResponse = pool.request(
                 method,
                 url,
                 headers=headers,

@@ -192,11 +192,16 @@ def end(api: Api, place: Place, grace: float) -> None:
     with _unless_replaced():
         api.delete(path, propagationPolicy="Foreground", preconditions={"uid": place.uid})
     # The Job's deletion gives pods their own grace, which may be another.
-    for pod in _pods(api, place):
+    running = [pod for pod in _pods(api, place) if pod["phase"] not in ("Succeeded", "Failed")]
+    end_pods(api, place, running, grace)
+
+
+def end_pods(api: Api, place: Place, pods: Iterable[Mapping[str, Any]], grace: float) -> None:
+    """Delete pods of a Job, which get ``grace`` seconds."""
+    for pod in pods:
         path = f"/api/v1/namespaces/{place.namespace}/pods/{pod['name']}"
-        if pod["phase"] not in ("Succeeded", "Failed"):
-            with _unless_replaced():
-                api.delete(path, gracePeriodSeconds=int(grace), preconditions={"uid": pod["uid"]})
+        with _unless_replaced():
+            api.delete(path, gracePeriodSeconds=int(grace), preconditions={"uid": pod["uid"]})
 
 
 def remove(api: Api, place: Place) -> None:

@@ -47,10 +47,10 @@ _SPOT: Final[Mapping[str, tuple[dict[str, str], str | None]]] = {
 }
 
 
-def job_name(options: KubernetesOptions, name: str) -> str:
+def job_name(options: KubernetesOptions, name: str, longest: int = _LONGEST) -> str:
     """A Job's name with the user's prefix, which is cut rather than the unique end."""
     rest = name.removeprefix("zenml-")
-    return options.job_prefix[: max(_LONGEST - len(rest), 0)] + rest
+    return options.job_prefix[: max(longest - len(rest), 0)] + rest
 
 
 def labels_of(

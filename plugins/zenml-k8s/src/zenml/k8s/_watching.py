@@ -27,7 +27,7 @@ _PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 #: Seconds without a look after which the threads end.
 _IDLE: Final = 300.0
 
-_Trim = Callable[[dict[str, Any]], dict[str, Any]]
+_Trim = Callable[[dict[str, Any]], dict[str, Any] | None]
 
 
 class Seen(NamedTuple):
@@ -49,14 +49,19 @@ class Watcher:
         api: The cluster.
         namespace: Where they are.
         selector: Which ones, as the API has it.
+        trim: What to keep of a pod; None for nothing.
     """
 
-    def __init__(self, api: Api, namespace: str, selector: str) -> None:
+    def __init__(self, api: Api, namespace: str, selector: str, trim: _Trim | None = None) -> None:
+        self._api = api
         self._looked_at: set[str] = set()
-        self._jobs = _Collection(
-            api, f"/apis/batch/v1/namespaces/{namespace}/jobs", selector, trim_job
+        self._changed = threading.Condition()
+        jobs, pods = (
+            f"/apis/batch/v1/namespaces/{namespace}/jobs",
+            f"/api/v1/namespaces/{namespace}/pods",
         )
-        self._pods = _Collection(api, f"/api/v1/namespaces/{namespace}/pods", selector, trim_pod)
+        self._jobs = _Collection(api, jobs, selector, trim_job, self._changed)
+        self._pods = _Collection(api, pods, selector, trim or trim_pod, self._changed)
 
     def look(self, name: str, moment: float = 0.0, patience: float = 15.0) -> Seen:
         """A Job and its pods.
@@ -78,9 +83,14 @@ class Watcher:
         pods = self._pods.current(patience).values()
         return Seen(job, [pod for pod in list(pods) if pod["job"] == name])
 
+    def jobs(self, patience: float = 15.0) -> Mapping[str, dict[str, Any]]:
+        """All Jobs by name. Raises as ``look`` does."""
+        return self._jobs.current(patience)
+
     def wait(self, seconds: float) -> None:
         """Wait until something changes, or that long."""
-        self._jobs.wait(seconds)
+        with self._changed:
+            self._changed.wait(seconds)
 
     def forget(self, name: str) -> None:
         """Stop watching if this Job was the last that anybody looked at."""
@@ -92,6 +102,7 @@ class Watcher:
         """End its threads and connections."""
         self._jobs.stop()
         self._pods.stop()
+        self._api.rest()
 
     @property
     def alive(self) -> bool:
@@ -102,14 +113,16 @@ class Watcher:
 class _Collection:
     """Objects of one kind, by name."""
 
-    def __init__(self, api: Api, path: str, selector: str, trim: _Trim) -> None:
+    def __init__(
+        self, api: Api, path: str, selector: str, trim: _Trim, changed: threading.Condition
+    ) -> None:
         self._api = api
         self._path = path
         self._query = {"labelSelector": selector}
         self._trim = trim
         self._objects: dict[str, dict[str, Any]] = {}
         self._version = ""
-        self._changed = threading.Condition()
+        self._changed = changed
         self._synced = False
         self._error: Exception | None = None
         self._looked = self._heard = time.monotonic()
@@ -147,10 +160,6 @@ class _Collection:
                 return dict(self._objects)
             raise ConnectionError(str(error)) from error
 
-    def wait(self, seconds: float) -> None:
-        with self._changed:
-            self._changed.wait(seconds)
-
     def wait_for(self, name: str, seconds: float) -> None:
         with self._changed:
             self._changed.wait_for(lambda: name in self._objects, seconds)
@@ -180,7 +189,9 @@ class _Collection:
         for page in self._api.pages(self._path, **self._query):
             version = page["metadata"]["resourceVersion"]
             for item in page.get("items") or ():
-                found[item["metadata"]["name"]] = self._trim(item)
+                trimmed = self._trim(item)
+                if trimmed is not None:
+                    found[item["metadata"]["name"]] = trimmed
         self._hear(lambda: self._objects.update(found), gone=self._objects.keys() - found.keys())
         self._version = version
 
@@ -214,13 +225,13 @@ class _Collection:
                 raise ApiError(status, reason, str(item.get("message") or ""))
             raise ConnectionError(f"the watch ended: {item.get('message') or reason}")
         name = item["metadata"].get("name")
-        if kind == "DELETED":
+        trimmed = self._trim(item) if kind in ("ADDED", "MODIFIED") else None
+        if kind == "BOOKMARK":
+            self._hear(lambda: None)
+        elif trimmed is None:
             self._hear(lambda: None, gone=[name])
-        elif kind in ("ADDED", "MODIFIED"):
-            trimmed = self._trim(item)
-            self._hear(lambda: self._objects.update({name: trimmed}))
         else:
-            self._hear(lambda: None)  # a bookmark
+            self._hear(lambda: self._objects.update({name: trimmed}))
         self._version = item["metadata"]["resourceVersion"]
 
     def _hear(self, change: Callable[[], None], gone: Iterable[str] = ()) -> None:

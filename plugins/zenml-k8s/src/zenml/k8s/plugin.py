@@ -25,6 +25,18 @@ def zenml_orchestrators() -> Iterator[BackendSpec]:
 
 
 @hookimpl
+def zenml_processors() -> Iterator[BackendSpec]:
+    """Units of work in the pods of a Job."""
+    yield BackendSpec(
+        type="kubernetes",
+        target="zenml.k8s.processing:ProcessingKubernetesBackend",
+        summary="Spreads a step's work over the pods of a Job on a Kubernetes cluster.",
+        capabilities=frozenset({"cancel", "isolation", "parallel"}),
+        requires=("kubernetes",),
+    )
+
+
+@hookimpl
 def zenml_trainers() -> Iterator[BackendSpec]:
     """Trainers as Jobs."""
     yield BackendSpec(

@@ -16,8 +16,8 @@ from typing import Any
 
 import msgspec
 
-from zenml.core import MapContext, Unit, errors
-from zenml.local._worker import Answer, Order
+from zenml.core import Answer, MapContext, Unit, errors
+from zenml.local._worker import Order
 
 __all__ = ["map_in_processes"]
 
@@ -25,13 +25,6 @@ __all__ = ["map_in_processes"]
 _DEATHS = 2
 
 _MAIN = "from zenml.local._worker import main; main()"
-
-
-class UnitFailedError(errors.RunError):
-    """A unit raised in a worker process an exception that is not one of ours.
-
-    Its text ends with the worker's traceback.
-    """
 
 
 def map_in_processes(
@@ -100,7 +93,7 @@ class _Pool:
                     self._bury(process, index)
                     process = None
                 else:
-                    self._done.put((index, answer.result) if not answer.error else _error(answer))
+                    self._done.put(answer.exception() or (index, answer.value))
         except BaseException as error:  # noqa: BLE001 - the client waits for it
             self._done.put(error)
         finally:
@@ -176,12 +169,3 @@ def _death(unit: Unit, context: MapContext, code: int, deaths: int) -> errors.Ru
         if code == -signal.SIGKILL
         else "run it with mode='threads' to see it fail here",
     )
-
-
-def _error(answer: Answer) -> BaseException:
-    module, _, name = answer.error.partition(":")
-    kind = getattr(errors, name, None) if module == errors.__name__ else None
-    if kind is not None and kind.__init__ is errors.ZenMLError.__init__:
-        error: BaseException = kind(answer.message, where=answer.where, remedy=answer.remedy)
-        return error
-    return UnitFailedError(f"{name}: {answer.message}\n{answer.trace.rstrip()}")

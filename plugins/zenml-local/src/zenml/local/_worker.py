@@ -10,15 +10,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import traceback
 from queue import SimpleQueue
 from typing import BinaryIO
 
 import msgspec
 
-from zenml.core import MapContext, Unit, execute_unit
+from zenml.core import MapContext, Unit, answer_unit
 
-__all__ = ["Answer", "Order", "main"]
+__all__ = ["Order", "main"]
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -26,26 +25,6 @@ class Order(msgspec.Struct, frozen=True):
 
     unit: Unit
     context: MapContext
-
-
-class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What came of a unit.
-
-    Attributes:
-        result: What it returned.
-        error: The exception's class, if it raised.
-        message: What the exception says.
-        where: Place, for errors that know one.
-        remedy: What to do, for errors that know that.
-        trace: The traceback, as text.
-    """
-
-    result: object = None
-    error: str = ""
-    message: str = ""
-    where: str | None = None
-    remedy: str | None = None
-    trace: str = ""
 
 
 def main() -> None:
@@ -60,7 +39,7 @@ def main() -> None:
     threading.Thread(target=_listen, args=[given, orders], daemon=True).start()
     while True:
         order = msgspec.json.decode(orders.get(), type=Order)
-        answers.write(msgspec.json.encode(_execute(order)) + b"\n")
+        answers.write(msgspec.json.encode(answer_unit(order.unit, order.context)) + b"\n")
         answers.flush()
 
 
@@ -70,37 +49,6 @@ def _listen(given: BinaryIO, orders: SimpleQueue[bytes]) -> None:
         orders.put(line)
     # At once, also amid a unit: a client that was killed must not leave its work behind.
     os._exit(0)
-
-
-def _execute(order: Order) -> Answer:
-    try:
-        return Answer(execute_unit(order.unit, order.context))
-    except BaseException as error:  # noqa: BLE001 - whatever it is, the client must hear of it
-        kind = type(error)
-        return Answer(
-            error=f"{kind.__module__}:{kind.__qualname__}",
-            message=_text(error),
-            where=getattr(error, "where", None),
-            remedy=getattr(error, "remedy", None),
-            trace=_trace(error),
-        )
-
-
-def _trace(error: BaseException) -> str:
-    """The traceback from the unit's function on: who called it is the same every time."""
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_globals["__name__"].startswith("zenml."):
-        frames = frames.tb_next
-    lines = traceback.format_exception(type(error), error, frames or error.__traceback__)
-    return "".join(lines).encode("utf-8", "backslashreplace").decode()
-
-
-def _text(error: BaseException) -> str:
-    try:
-        text = str(getattr(error, "message", None) or error)
-    except Exception as second:  # noqa: BLE001 - an exception that cannot be shown is still one
-        text = f"(its message cannot be shown: {type(second).__name__})"
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 if __name__ == "__main__":
