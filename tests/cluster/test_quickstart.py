@@ -21,7 +21,7 @@ SCRIPT = """
 import json, shutil, sys
 from pathlib import Path
 import run as quickstart
-from zenml.k8s import OrchestratorKubernetesBackend
+from zenml.k8s import OrchestratorKubernetesBackend, ProcessingKubernetesBackend
 from zenml.local import OrchestratorLocalBackend
 
 told = json.loads(sys.argv[1])
@@ -30,8 +30,12 @@ if not data.exists():
     shutil.copy(quickstart.flights_csv(), data)
 quickstart.flights_csv = lambda: data
 where = told["options"]
-backend = OrchestratorKubernetesBackend(**where) if where else OrchestratorLocalBackend()
-run = quickstart.build(seed=0).run(backend, artifact_store=told["store"])
+backend, backends = OrchestratorLocalBackend(), {}
+if told["name"] == "units":
+    backends = {"processing": ProcessingKubernetesBackend(**where)}
+elif where:
+    backend = OrchestratorKubernetesBackend(**where)
+run = quickstart.build(seed=0).run(backend, backends=backends, artifact_store=told["store"])
 print(json.dumps({name: record.outputs for name, record in run.steps.items()}))
 """
 
@@ -52,7 +56,7 @@ def digests(project: Project, tmp_path: Path) -> Callable[..., dict[str, Any]]:
 
     def run(name: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
         data = str(folder / "flights.csv.zip")
-        told = {"store": (folder / name).as_uri(), "data": data, "options": options}
+        told = {"name": name, "store": (folder / name).as_uri(), "data": data, "options": options}
         done = project.run("main.py", json.dumps(told), timeout=600)
         assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -91,5 +95,6 @@ def test_the_quickstart_gives_the_same_bytes_on_a_cluster(
 ) -> None:
     here = digests("here")
     assert digests("pipeline", options) == here
+    assert digests("units", {**options, "parallelism": 2}) == here
     driver = {"isolation": "step", "service_account": account(cluster, namespace)}
     assert digests("step", {**options, **driver}) == here
