@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import subprocess
 import sys
+import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -68,16 +69,23 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     cluster.add_namespace(name)
     try:
         yield name
-        # What is on its way out is no longer there for a user, either.
-        found = cluster.get("jobs,pods", "--selector", RUN_LABEL, namespace=name)
-        left = [
-            f"{one['kind']} {one['metadata']['name']}"
-            for one in found
-            if "deletionTimestamp" not in one["metadata"]
-        ]
+        left = _left(cluster, name)
+        deadline = time.monotonic() + 30
+        while left and time.monotonic() < deadline:  # pods go by and by when their Job has gone
+            time.sleep(0.5)
+            left = _left(cluster, name)
     finally:
         cluster.remove_namespace(name)
     assert left == [], "the test leaves in its namespace what a backend should have removed"
+
+
+def _left(cluster: Cluster, namespace: str) -> list[str]:
+    """What is ours and stays. What is on its way out is no longer there for a user, either."""
+    return [
+        f"{one['kind']} {one['metadata']['name']}"
+        for one in cluster.get("jobs,pods", "--selector", RUN_LABEL, namespace=namespace)
+        if "deletionTimestamp" not in one["metadata"]
+    ]
 
 
 @pytest.fixture(scope="session")
