@@ -527,7 +527,9 @@ class TestTurns:
         self, machine: Machine
     ) -> None:
         backend = machine.backend(max_jobs=1)
-        trainer = TrainingSubprocessBackend(**backend.parameters())
+        shared = TrainingSubprocessBackend.fields()
+        given = {name: value for name, value in backend.parameters().items() if name in shared}
+        trainer = TrainingSubprocessBackend(**given)
         until(backend, machine.submit(backend), "running")
 
         handle = machine.submit(trainer, job("zenml-a-train-1", step="train"))
