@@ -27,6 +27,9 @@ __all__ = [
 _WAITING_ROWS: Final = 1 << 18
 _WAITING_SHARDS: Final = 256
 
+#: Bytes that Polars takes for a text, beside the text itself.
+_VIEW: Final = 16
+
 
 def count_values(series: pl.Series) -> pl.DataFrame:
     """Each ``value`` of a column and its ``count``; nulls, NaN and infinities are left out."""
@@ -59,8 +62,12 @@ def add_up(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
 
 
 def compact(counted: pl.DataFrame) -> pl.DataFrame:
-    """The same, apart from the bytes of other text, which it would keep in memory."""
-    return decode_counts(_encode(counted)) if counted["value"].dtype == pl.String else counted
+    """The same, without the bytes of much other text, which it would keep in memory."""
+    values = counted["value"]
+    if values.dtype != pl.String:
+        return counted
+    own = int(values.str.len_bytes().sum()) + _VIEW * len(values)
+    return decode_counts(_encode(counted)) if values.estimated_size() > 2 * own else counted
 
 
 def ranked(counted: pl.DataFrame) -> pl.DataFrame:
