@@ -21,6 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--kubeconfig", metavar="FILE", help="use the cluster that this file leads to")
     group.addoption("--context", metavar="NAME", help="of that file; by default its current one")
     group.addoption("--image", metavar="NAME", help="what pods of that cluster run")
+    group.addoption("--full-scale", action="store_true", help="as many of everything as promised")
     group.addoption("--cluster-logs", metavar="FOLDER", help="keep the logs of the components")
 
 
