@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Cluster, wait_until
+import yaml
+from harness import LIMITED, Cluster, wait_until
 
 from zenml.core import Unit
 from zenml.core.errors import RunError
@@ -50,16 +51,17 @@ def space(cluster: Cluster) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def mapping(cluster: Cluster, space: str, image: str, folder: Path) -> ProcessingKubernetesBackend:
-    claim = cluster.shared_volume(space, folder)
-    return ProcessingKubernetesBackend(
+    made = ProcessingKubernetesBackend(
         image=image,
         namespace=space,
-        kubernetes_config_path=str(cluster.kubeconfig),
-        context=cluster.context,
-        volumes=[{"mount_path": str(folder), "claim": claim}],
+        volumes=[{"mount_path": str(folder), "claim": cluster.shared_volume(space, folder)}],
         parallelism=2,
         backoff_limit_per_index=1,
     )
+    # As somebody with no more rights than those that the backend prints.
+    user = LIMITED[1]
+    cluster.apply(*yaml.safe_load_all(made.permissions().replace("REPLACE-ME", user)))
+    return made.replace(kubernetes_config_path=str(cluster.kubeconfig_for(user)))
 
 
 def left(cluster: Cluster, space: str) -> list[str]:

@@ -293,10 +293,10 @@ class LocalCluster(Cluster):
                 self._spawn(name)
             self._wait_for("machine")
             self._wait_for("containerd")
-            self._spawn("kubelet")
             self.load(pause)
+            # It has made its certificate by then, which all others read as they start.
             self._wait_for("kube-apiserver")
-            for name in ("kube-controller-manager", "kube-scheduler", "api-for-pods"):
+            for name in ("kubelet", "kube-controller-manager", "kube-scheduler", "api-for-pods"):
                 self._spawn(name)
             self._wait_for("kubelet")
         except BaseException:
@@ -397,7 +397,7 @@ class LocalCluster(Cluster):
         look = looks.get(name)
         if look is not None:
             wait_until(
-                lambda: self._process(name) and look(), 60, functools.partial(self.log, name)
+                lambda: self._process(name) and look(), 180, functools.partial(self.log, name)
             )
 
     def _get(self, path: str) -> str | None:
