@@ -118,7 +118,8 @@ def test_the_api_server_is_asked_as_little_for_many_units_as_for_few(
 
     monkeypatch.setattr(Api, "_request", counted)
     assert len(bench.by_index(bench.units("square", range(count)))) == count
-    verbs = Counter(line.split()[0] for line in asked)
+    # Events are asked for every few seconds where pods are slow to begin, as on a busy machine.
+    verbs = Counter(line.split()[0] for line in asked if not line.endswith(" events"))
     assert verbs == {"GET": 4, "POST": 1, "DELETE": 1}, asked
 
 

@@ -105,6 +105,7 @@ class KubernetesJobs(KubernetesOptions, JobBackend):
             api = connect(self)
             remove(api, place)
             forget(api, place.namespace, _selector(place), place.name)
+            api.rest()  # also where nobody had to watch
 
     def check(self) -> list[Check]:
         from zenml.k8s._check import check
