@@ -23,7 +23,7 @@ from zenml.core.plan import Plan
 from zenml.core.plugins._registry import get_registry
 from zenml.core.stores._open import open_store
 from zenml.core.testing._processes import wait_until
-from zenml.core.testing._user_project import UserProject, new_marks
+from zenml.core.testing._user_project import UserProject, new_marks, said_by
 from zenml.pipelines import Pipeline
 
 __all__ = ["Asked", "JobBench"]
@@ -212,11 +212,6 @@ class JobBench:
     def ask_client(self, do: str, backend: Backend, **arguments: Any) -> Any:
         """Have such a process do its thing; returns what it said."""
         client = self.client(do, backend, **arguments)
-        try:
-            output, errors = client.communicate(timeout=self.patience)
-        except subprocess.TimeoutExpired:
-            client.kill()
-            output, errors = client.communicate()
-            raise AssertionError(f"'{do}' did not end in {self.patience} s: {errors}") from None
+        output, errors = said_by(client, self.patience)
         assert client.returncode == 0, f"'{do}' in another process failed:\n{errors}"
         return json.loads(output.splitlines()[-1])

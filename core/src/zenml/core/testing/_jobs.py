@@ -25,7 +25,7 @@ from zenml.core.testing._backends import BackendConformance
 from zenml.core.testing._cases import case
 from zenml.core.testing._job_bench import Asked, JobBench
 from zenml.core.testing._processes import nothing_left_behind, wait_until
-from zenml.core.testing._user_project import UserProject, new_marks
+from zenml.core.testing._user_project import UserProject, new_marks, said_by
 
 __all__ = ["JobConformance", "handles_of", "run_of"]
 
@@ -212,7 +212,7 @@ class JobConformance(BackendConformance):
                 # Work in the client's own process cannot be ended but with the process itself.
                 threading.Event().wait(1.0)
                 client.send_signal(signal.SIGINT)
-            client.communicate(timeout=bench.patience)
+            said_by(client, bench.patience)
         finally:
             client.kill()
             client.communicate()
@@ -497,7 +497,7 @@ class JobConformance(BackendConformance):
             thread.start()
         for thread in threads:
             thread.join(bench.patience)
-        output, errors = client.communicate(timeout=bench.patience)
+        output, errors = said_by(client, bench.patience)
         assert client.returncode == 0, errors
         handles.append(msgspec.json.decode(output.splitlines()[-1], type=Handle))
         assert len(handles) == 4

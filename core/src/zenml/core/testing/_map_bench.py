@@ -21,7 +21,7 @@ from zenml.core.contracts._units import MapContext, Unit
 from zenml.core.engine._run import Run
 from zenml.core.sources import reference
 from zenml.core.stores._open import open_store
-from zenml.core.testing._user_project import UserProject
+from zenml.core.testing._user_project import UserProject, said_by
 from zenml.pipelines import Pipeline
 
 if TYPE_CHECKING:
@@ -203,14 +203,7 @@ class MapBench:
 
     def said(self, client: subprocess.Popen[str]) -> list[Any]:
         """Wait for such a process; returns what it printed, line by line."""
-        with client:
-            try:
-                output, errors = client.communicate(timeout=self.patience)
-            except subprocess.TimeoutExpired:
-                what = "had ended, and what it had started did not"
-                what = what if client.poll() is not None else "did not end"
-                client.kill()
-                pytest.fail(f"a client {what} within {self.patience:g} seconds")
+        output, errors = said_by(client, self.patience)
         assert client.returncode == 0, f"a map in a process of its own failed: {errors.strip()}"
         return [json.loads(line) for line in output.splitlines() if line[:1] in '["']
 

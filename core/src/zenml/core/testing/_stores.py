@@ -110,7 +110,7 @@ class ArtifactStoreConformance(Conformance):
     @classmethod
     def patience(cls) -> float:
         """Seconds that anything done at the same time may take."""
-        return 60.0
+        return 120.0
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import uuid
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from zenml.core.contracts._backend import Backend
 from zenml.core.plugins._registry import reset_registry
@@ -21,7 +25,7 @@ from zenml.core.testing import _user_code
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["MODULE", "UserProject", "new_marks"]
+__all__ = ["MODULE", "UserProject", "new_marks", "said_by"]
 
 #: The name under which the user's code is imported.
 MODULE = "conformance_code"
@@ -76,7 +80,7 @@ class UserProject:
         told["path"] = sys.path
         told |= {"backend": reference(type(backend)), "parameters": backend.parameters()}
         return subprocess.Popen(
-            [sys.executable, "-m", module, json.dumps(told)],
+            [sys.executable, "-X", "faulthandler", "-m", module, json.dumps(told)],
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -84,6 +88,30 @@ class UserProject:
             text=True,
             start_new_session=True,
         )
+
+
+def said_by(client: subprocess.Popen[str], patience: float) -> tuple[str, str]:
+    """Wait for such a process; returns what it printed, and what it complained of.
+
+    One that hangs is ended with all that it started, and the failure says where its threads stood.
+
+    Args:
+        client: What ``start_client`` returned.
+        patience: Seconds that it may take.
+    """
+    try:
+        return client.communicate(timeout=patience)
+    except subprocess.TimeoutExpired:
+        ended = client.poll() is not None
+    if not ended:
+        client.send_signal(signal.SIGABRT)  # which faulthandler answers with every thread's stack
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            client.wait(timeout=10)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(client.pid, signal.SIGKILL)
+    complaints = client.communicate()[1]
+    what = "had ended, and what it had started did not" if ended else "did not end"
+    pytest.fail(f"a client {what} within {patience:g} seconds: {complaints}")
 
 
 def new_marks() -> str:
