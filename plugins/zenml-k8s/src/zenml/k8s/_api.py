@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from zenml.k8s._options import KubernetesOptions
 
-__all__ = ["Api", "ApiError", "Stream", "connect"]
+__all__ = ["Api", "ApiError", "Stream", "connect", "jobs_in", "pods_in"]
 
 _CONNECT, _READ = 10.0, 30.0
 _NAMESPACE_FILE: Final = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
@@ -230,13 +230,28 @@ class Api:
         return ApiError(status, reason, message)
 
 
+def jobs_in(namespace: str, name: str = "") -> str:
+    """The path of a namespace's Jobs, or of one of them."""
+    return f"/apis/batch/v1/namespaces/{namespace}/jobs" + (f"/{name}" if name else "")
+
+
+def pods_in(namespace: str, name: str = "") -> str:
+    """The path of a namespace's pods, or of one of them."""
+    return f"/api/v1/namespaces/{namespace}/pods" + (f"/{name}" if name else "")
+
+
+def _kubeconfigs(options: KubernetesOptions) -> list[str]:
+    """The files that are meant, whether or not they are there."""
+    given = options.kubernetes_config_path or os.environ.get("KUBECONFIG") or "~/.kube/config"
+    return [os.path.expanduser(path) for path in given.split(os.pathsep) if path]
+
+
 def _load(options: KubernetesOptions, configuration: Any) -> str:
     """Fill in a configuration; returns the namespace that it goes with."""
     from kubernetes import config
     from kubernetes.config.config_exception import ConfigException
 
-    given = options.kubernetes_config_path or os.environ.get("KUBECONFIG") or "~/.kube/config"
-    paths = [os.path.expanduser(path) for path in given.split(os.pathsep) if path]
+    paths = _kubeconfigs(options)
     there = [path for path in paths if os.path.isfile(path)]
     try:
         if there:
@@ -279,8 +294,7 @@ def connect(options: KubernetesOptions) -> Api:
     Raises:
         BackendError: there is no configuration, or it is of no use.
     """
-    given = options.kubernetes_config_path or os.environ.get("KUBECONFIG") or "~/.kube/config"
-    paths = [os.path.expanduser(path) for path in given.split(os.pathsep) if path]
+    paths = _kubeconfigs(options)
     # A file that was written anew may name another cluster, or another user.
     stamps = tuple(os.stat(path).st_mtime_ns if os.path.exists(path) else 0 for path in paths)
     key = (*paths, stamps, options.context, options.proxy, options.ca_file, options.namespace)

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
-from zenml.core import Check, Handle, Job, JobBackend, JobState, LogPage
+from zenml.core import Handle, Job, JobBackend, JobState, LogPage
 from zenml.core.errors import BackendError
 from zenml.k8s import _manifest
-from zenml.k8s._api import Api, ApiError, connect
+from zenml.k8s._api import Api, ApiError, connect, jobs_in, pods_in
 from zenml.k8s._options import KubernetesOptions
 from zenml.k8s._states import needs_events, state_of
 from zenml.k8s._watching import Seen, forget, trim_job, trim_pod, watcher
@@ -107,17 +107,6 @@ class KubernetesJobs(KubernetesOptions, JobBackend):
             forget(api, place.namespace, _selector(place), place.name)
             api.rest()  # also where nobody had to watch
 
-    def check(self) -> list[Check]:
-        from zenml.k8s._check import check
-
-        return check(self)
-
-    def permissions(self) -> str:
-        """The Role that whoever uses this backend needs, as YAML."""
-        from zenml.k8s._rights import role
-
-        return role(self)
-
 
 # -- the verbs -----------------------------------------------------------------------------------
 
@@ -161,10 +150,9 @@ def create(api: Api, manifest: Mapping[str, Any], namespace: str) -> Place:
         ConnectionError: the cluster cannot be reached; whether it was made is not known.
     """
     name = manifest["metadata"]["name"]
-    path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
     with ask(f"a Job in the namespace '{namespace}'"):
         try:
-            made = api.create(path, manifest)
+            made = api.create(jobs_in(namespace), manifest)
         except ApiError as error:
             if error.status == 404:
                 raise BackendError(
@@ -174,7 +162,7 @@ def create(api: Api, manifest: Mapping[str, Any], namespace: str) -> Place:
                 ) from error
             if error.status != 409:
                 raise
-            made = api.get(f"{path}/{name}")
+            made = api.get(jobs_in(namespace, name))
     wanted = manifest["metadata"]["annotations"].get("zenml.io/digest")
     found = (made["metadata"].get("annotations") or {}).get("zenml.io/digest")
     if found != wanted:
@@ -189,7 +177,7 @@ def create(api: Api, manifest: Mapping[str, Any], namespace: str) -> Place:
 
 def end(api: Api, place: Place, grace: float) -> None:
     """Delete a Job; it is there until its pods have ended, which get ``grace`` seconds."""
-    path = f"/apis/batch/v1/namespaces/{place.namespace}/jobs/{place.name}"
+    path = jobs_in(place.namespace, place.name)
     with _unless_replaced():
         api.delete(path, propagationPolicy="Foreground", preconditions={"uid": place.uid})
     # The Job's deletion gives pods their own grace, which may be another.
@@ -200,14 +188,14 @@ def end(api: Api, place: Place, grace: float) -> None:
 def end_pods(api: Api, place: Place, pods: Iterable[Mapping[str, Any]], grace: float) -> None:
     """Delete pods of a Job, which get ``grace`` seconds."""
     for pod in pods:
-        path = f"/api/v1/namespaces/{place.namespace}/pods/{pod['name']}"
+        path = pods_in(place.namespace, pod["name"])
         with _unless_replaced():
             api.delete(path, gracePeriodSeconds=int(grace), preconditions={"uid": pod["uid"]})
 
 
 def remove(api: Api, place: Place) -> None:
     """Delete a Job that has ended, and its pods."""
-    path = f"/apis/batch/v1/namespaces/{place.namespace}/jobs/{place.name}"
+    path = jobs_in(place.namespace, place.name)
     with _unless_replaced():
         api.delete(path, propagationPolicy="Background", preconditions={"uid": place.uid})
 
@@ -233,7 +221,7 @@ def _seen(api: Api, place: Place) -> Seen:
 
 def _job(api: Api, place: Place) -> dict[str, Any] | None:
     """A Job as it is now; None if it is gone, or another has its name."""
-    found = api.find(f"/apis/batch/v1/namespaces/{place.namespace}/jobs/{place.name}")
+    found = api.find(jobs_in(place.namespace, place.name))
     job = None if found is None else trim_job(found)
     return job if job is not None and job["uid"] == place.uid else None
 
@@ -243,9 +231,8 @@ def _selector(place: Place) -> str:
 
 
 def _pods(api: Api, place: Place) -> list[dict[str, Any]]:
-    path = f"/api/v1/namespaces/{place.namespace}/pods"
     selector = f"batch.kubernetes.io/controller-uid={place.uid}"
-    return [trim_pod(pod) for pod in api.list(path, labelSelector=selector)]
+    return [trim_pod(pod) for pod in api.list(pods_in(place.namespace), labelSelector=selector)]
 
 
 class _Warnings:
@@ -330,7 +317,7 @@ def _read_log(api: Api, namespace: str, pods: list[dict[str, Any]], cursor: str)
         if position.time:
             query["sinceTime"] = position.time
         try:
-            text = api.text(f"/api/v1/namespaces/{namespace}/pods/{pod['name']}/log", **query)
+            text = api.text(f"{pods_in(namespace, pod['name'])}/log", **query)
         except ApiError as error:
             # It has not begun, or is gone, or its node does not answer.
             if error.status not in (400, 404):

@@ -5,13 +5,12 @@ What a run or a step is really called stands in annotations; labels hold what is
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from zenml.core import safe_segment
 from zenml.core.image import DEFAULT_IMAGE
-from zenml.k8s._options import KubernetesOptions, Volume
+from zenml.k8s._options import DNS_LABEL, KubernetesOptions, Volume
 
 __all__ = [
     "CONTAINER",
@@ -30,8 +29,6 @@ CONTAINER: Final = "zenml"
 #: Labels.
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 RUN: Final = "zenml.io/run"
-
-_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 #: A name of a Job, which its pods' names begin with and a label of theirs holds.
 _LONGEST: Final = 63
@@ -60,7 +57,7 @@ def labels_of(
     ours = {
         "app.kubernetes.io/name": "zenml",
         MANAGED_BY: "zenml",
-        RUN: run if _LABEL.fullmatch(run) else safe_segment(run),
+        RUN: run if DNS_LABEL.fullmatch(run) else safe_segment(run),
         "zenml.io/attempt": str(attempt),
     }
     if step is not None:

@@ -20,7 +20,7 @@ import msgspec
 from zenml.core import MapContext, Unit, open_store, safe_segment, ship_code
 from zenml.core.errors import BackendError, RunError
 from zenml.k8s import _manifest
-from zenml.k8s._api import connect
+from zenml.k8s._api import connect, jobs_in
 from zenml.k8s._jobs import Place, ask, create, end_pods, remove, warnings_about
 from zenml.k8s._orders import AGAIN, RAISED, REFUSED, Order, divided, indexes_in
 from zenml.k8s._states import needs_events, state_of
@@ -230,8 +230,7 @@ class _Map:
         """Where the Job is, also if we were interrupted while it was made."""
         if self._place is not None:
             return self._place
-        path = f"/apis/batch/v1/namespaces/{self._namespace}/jobs/{self._name}"
-        found = self._api.find(path) or {"metadata": {"uid": ""}}
+        found = self._api.find(jobs_in(self._namespace, self._name)) or {"metadata": {"uid": ""}}
         return Place(self._namespace, self._name, "", found["metadata"]["uid"])
 
     def _tidy(self, call: Callable[[], None]) -> None:

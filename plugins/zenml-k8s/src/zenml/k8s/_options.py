@@ -9,13 +9,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from zenml.core import Settings
+from zenml.core import Check, Settings
 from zenml.core.errors import Problem
 
-__all__ = ["KubernetesOptions", "SecretKey", "Volume"]
+__all__ = ["DNS_LABEL", "KubernetesOptions", "SecretKey", "Volume"]
 
+#: A name that Kubernetes takes for nearly anything, and a safe value of a label.
+DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi|E|Ei)?")
-_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _PREFIX = re.compile(r"[a-z]([-a-z0-9]{0,28})")
 _LABEL_KEY = re.compile(r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
@@ -152,13 +153,25 @@ class KubernetesOptions(Settings):
         for doubled in sorted({path for path in paths if paths.count(path) > 1}):
             yield "volumes", f"two volumes are mounted at '{doubled}'"
 
+    def check(self) -> list[Check]:
+        """Look whether the cluster could be used now. See ``Backend.check``."""
+        from zenml.k8s._check import check
+
+        return check(self)
+
+    def permissions(self) -> str:
+        """The Role that whoever uses the backend needs, as YAML. See ``Backend.permissions``."""
+        from zenml.k8s._rights import role
+
+        return role(self)
+
     def _wrong_names(self) -> Iterator[tuple[str, str]]:
         if not _PREFIX.fullmatch(self.job_prefix):
             form = "up to 29 lower-case letters, digits and '-', beginning with a letter"
             yield "job_prefix", f"expected {form}, found '{self.job_prefix}'"
         for name in ("namespace", "queue"):
             value = getattr(self, name)
-            if value is not None and not _DNS_LABEL.fullmatch(value):
+            if value is not None and not DNS_LABEL.fullmatch(value):
                 yield name, f"is not a name that Kubernetes takes: '{value}'"
         for name, labels in (
             ("extra_labels", self.extra_labels),

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from zenml.k8s._api import Api, ApiError, Stream
+from zenml.k8s._api import Api, ApiError, Stream, jobs_in, pods_in
 
 __all__ = ["Seen", "Watcher", "forget", "trim_job", "trim_pod", "watcher"]
 
@@ -56,10 +56,7 @@ class Watcher:
         self._api = api
         self._looked_at: set[str] = set()
         self._changed = threading.Condition()
-        jobs, pods = (
-            f"/apis/batch/v1/namespaces/{namespace}/jobs",
-            f"/api/v1/namespaces/{namespace}/pods",
-        )
+        jobs, pods = jobs_in(namespace), pods_in(namespace)
         self._jobs = _Collection(api, jobs, selector, trim_job, self._changed)
         self._pods = _Collection(api, pods, selector, trim or trim_pod, self._changed)
 

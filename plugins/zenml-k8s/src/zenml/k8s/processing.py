@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from zenml.core import Check, MapContext, ProcessingBackend, Unit
+from zenml.core import MapContext, ProcessingBackend, Unit
 from zenml.k8s._options import KubernetesOptions
 
 __all__ = ["ProcessingKubernetesBackend"]
@@ -43,15 +43,3 @@ class ProcessingKubernetesBackend(KubernetesOptions, ProcessingBackend):
         from zenml.k8s._map import map_units
 
         return map_units(self, units, context)
-
-    def check(self) -> list[Check]:
-        """Look whether the cluster could be used now. See ``Backend.check``."""
-        from zenml.k8s._check import check
-
-        return check(self)
-
-    def permissions(self) -> str:
-        """The Role that whoever uses this backend needs, as YAML."""
-        from zenml.k8s._rights import role
-
-        return role(self)
