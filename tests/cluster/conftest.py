@@ -6,10 +6,12 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -98,3 +100,35 @@ def image(request: pytest.FixtureRequest, cluster: Cluster) -> str:
             pytest.skip("--image has to name what the pods of an existing cluster run")
         return given
     return cluster.load(images.runtime(["zenml-steps[pandas,sklearn]"]))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the test has its store, and whatever else its pods are to see."""
+    made = tmp_path / "shared"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def options(cluster: Cluster, namespace: str, image: str, folder: Path) -> dict[str, Any]:
+    """A backend's parameters for the test's namespace; its pods see ``folder``."""
+    return {
+        "image": image,
+        "namespace": namespace,
+        "kubernetes_config_path": str(cluster.kubeconfig),
+        "context": cluster.context,
+        "volumes": [{"mount_path": str(folder), "claim": cluster.shared_volume(namespace, folder)}],
+    }
+
+
+@pytest.fixture(scope="session")
+def limited(cluster: Cluster) -> Callable[[Any, str], Any]:
+    """Makes a backend anew for a user who has no rights but those that the backend prints."""
+
+    def limit(backend: Any, user: str) -> Any:
+        role = backend.permissions().replace("REPLACE-ME", user)
+        cluster.apply(*yaml.safe_load_all(role))
+        return backend.replace(kubernetes_config_path=str(cluster.kubeconfig_for(user)))
+
+    return limit

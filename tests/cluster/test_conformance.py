@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -50,16 +50,21 @@ class OnCluster:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def backend(cls, cluster: Cluster, space: str, image: str, folder: Path) -> JobBackend:
+    def backend(
+        cls,
+        cluster: Cluster,
+        space: str,
+        image: str,
+        folder: Path,
+        limited: Callable[[JobBackend, str], JobBackend],
+    ) -> JobBackend:
         made = cls.make(
             image=image,
             namespace=space,
             volumes=[{"mount_path": str(folder), "claim": cluster.shared_volume(space, folder)}],
             **cls.options,
         )
-        role = made.permissions().replace("REPLACE-ME", USER)
-        cluster.apply(*yaml.safe_load_all(role))
-        return made.replace(kubernetes_config_path=str(cluster.kubeconfig_for(USER)))
+        return limited(made, USER)
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -70,16 +70,11 @@ def project(tmp_path: Path) -> Iterator[Project]:
 
 
 @pytest.fixture
-def client(
-    cluster: Cluster, namespace: str, image: str, project: Project, tmp_path: Path
-) -> Callable[..., Client]:
+def client(options: dict[str, Any], folder: Path, project: Project) -> Callable[..., Client]:
     """Starts a user's process: how the work goes, and parameters of the backend."""
-    folder = tmp_path / "store"
-    folder.mkdir()
-    claim = cluster.shared_volume(namespace, folder)
 
     def start(
-        how: str = "wait", *, detach: bool = False, also: Sequence[Any] = (), **options: Any
+        how: str = "wait", *, detach: bool = False, also: Sequence[Any] = (), **others: Any
     ) -> Client:
         told = {
             "how": how,
@@ -87,13 +82,10 @@ def client(
             "marks": secrets.token_hex(4),
             "detach": detach,
             "options": {
-                "image": image,
-                "namespace": namespace,
-                "kubernetes_config_path": str(cluster.kubeconfig),
-                "context": cluster.context,
-                "volumes": [{"mount_path": str(folder), "claim": claim}, *also],
-                "retry_delay": 0.5,
                 **options,
+                "volumes": [*options["volumes"], *also],
+                "retry_delay": 0.5,
+                **others,
             },
         }
         return Client(project, told)

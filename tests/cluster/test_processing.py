@@ -6,13 +6,12 @@ import os
 import secrets
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from harness import LIMITED, Cluster, wait_until
 
 from zenml.core import Unit
@@ -50,7 +49,13 @@ def space(cluster: Cluster) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def mapping(cluster: Cluster, space: str, image: str, folder: Path) -> ProcessingKubernetesBackend:
+def mapping(
+    cluster: Cluster,
+    space: str,
+    image: str,
+    folder: Path,
+    limited: Callable[[ProcessingKubernetesBackend, str], ProcessingKubernetesBackend],
+) -> ProcessingKubernetesBackend:
     made = ProcessingKubernetesBackend(
         image=image,
         namespace=space,
@@ -58,10 +63,7 @@ def mapping(cluster: Cluster, space: str, image: str, folder: Path) -> Processin
         parallelism=2,
         backoff_limit_per_index=1,
     )
-    # As somebody with no more rights than those that the backend prints.
-    user = LIMITED[1]
-    cluster.apply(*yaml.safe_load_all(made.permissions().replace("REPLACE-ME", user)))
-    return made.replace(kubernetes_config_path=str(cluster.kubeconfig_for(user)))
+    return limited(made, LIMITED[1])
 
 
 def left(cluster: Cluster, space: str) -> list[str]:

@@ -49,10 +49,8 @@ def project(tmp_path: Path) -> Iterator[Project]:
 
 
 @pytest.fixture
-def digests(project: Project, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+def digests(project: Project, folder: Path) -> Callable[..., dict[str, Any]]:
     """Runs the quickstart in a store of its own; step and output to artifact digest."""
-    folder = tmp_path / "shared"
-    folder.mkdir(exist_ok=True)
 
     def run(name: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
         data = str(folder / "flights.csv.zip")
@@ -63,19 +61,6 @@ def digests(project: Project, tmp_path: Path) -> Callable[..., dict[str, Any]]:
         return found
 
     return run
-
-
-@pytest.fixture
-def options(cluster: Cluster, namespace: str, image: str, tmp_path: Path) -> dict[str, Any]:
-    folder = tmp_path / "shared"
-    folder.mkdir(exist_ok=True)
-    return {
-        "image": image,
-        "namespace": namespace,
-        "kubernetes_config_path": str(cluster.kubeconfig),
-        "context": cluster.context,
-        "volumes": [{"mount_path": str(folder), "claim": cluster.shared_volume(namespace, folder)}],
-    }
 
 
 def account(cluster: Cluster, namespace: str) -> str:

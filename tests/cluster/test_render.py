@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from harness import Cluster
 
@@ -28,18 +29,8 @@ if __name__ == "__main__":
 
 
 def test_what_is_rendered_and_applied_is_the_run(
-    cluster: Cluster, namespace: str, image: str, tmp_path: Path
+    cluster: Cluster, namespace: str, options: dict[str, Any], folder: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "store"
-    folder.mkdir()
-    claim = cluster.shared_volume(namespace, folder)
-    options = {
-        "image": image,
-        "namespace": namespace,
-        "kubernetes_config_path": str(cluster.kubeconfig),
-        "context": cluster.context,
-        "volumes": [{"mount_path": str(folder), "claim": claim}],
-    }
     project = Project(tmp_path / "project", {"train.py": SCRIPT})
     told = json.dumps({"store": folder.as_uri(), "options": options})
 
