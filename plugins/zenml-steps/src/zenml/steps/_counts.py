@@ -23,8 +23,7 @@ __all__ = [
     "up_to_too_many",
 ]
 
-#: So many rows, or shards, may wait to be merged: merging each of them at once would take longer.
-_WAITING_ROWS: Final = 1 << 18
+#: So many shards may wait to be merged: merging each of them at once would take longer.
 _WAITING_SHARDS: Final = 256
 
 #: Bytes that Polars takes for a text, beside the text itself.
@@ -98,8 +97,8 @@ class Counts:
         """Add the counts of a shard; returns what ``settle`` does, or nothing as yet."""
         self._waiting.append(counted)
         self._rows += counted.height
-        enough = min(4 * self.limit, _WAITING_ROWS)
-        return self.settle() if self._rows > enough or len(self._waiting) > _WAITING_SHARDS else []
+        enough = self._rows > 4 * self.limit or len(self._waiting) > _WAITING_SHARDS
+        return self.settle() if enough else []
 
     def settle(self) -> list[pl.DataFrame]:
         """Merge what was added since.

@@ -57,7 +57,6 @@ def _measure(series: pl.Series) -> dict[str, Any]:
         partial["frequent"] = Frequent.of(counted).encode()
     if series.dtype == pl.String:
         lengths = counted.group_by(pl.col("value").str.len_chars()).agg(pl.col("count").sum())
-        lengths = lengths.select("value", pl.col("count"))
         return {**partial, "lengths": Moments.of_counted(lengths).encode()}
     if series.dtype != pl.Boolean:
         partial["zeros"] = int(counted.filter(pl.col("value") == 0)["count"].sum())
