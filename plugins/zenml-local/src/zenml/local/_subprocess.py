@@ -223,7 +223,7 @@ class _SubprocessJobs(JobBackend):
         else:
             found = self._probe(
                 "runner",
-                "from importlib.metadata import version; import zenml.core.runner; "
+                "from importlib.metadata import version; from zenml.core.runner import Task; "
                 "print(version('zenml-core'))",
                 "{python} has zenml-core {said}",
                 f"{python} -m pip install zenml-core",
