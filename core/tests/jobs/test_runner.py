@@ -156,6 +156,29 @@ def test_work_that_does_not_listen_has_the_tasks_own_grace_and_no_more(store, tm
     assert 0.4 < time.monotonic() - begun < 8
 
 
+def test_what_a_killed_job_leaves_is_in_its_scratch_folder(store, tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys, time\nif '--child' in sys.orig_argv:\n    time.sleep(600)\n"
+    )
+    data = canonical(task())
+    store.write(f"{FOLDER}/task.json", data)
+    where = ("--store", store.url, "--task", f"{FOLDER}/task.json", "--digest", sha256(data))
+    places = {"PYTHONPATH": str(tmp_path), "ZENML_SCRATCH": str(scratch), "TMPDIR": str(tmp_path)}
+    runner = subprocess.Popen(
+        [sys.executable, "-m", "zenml.core.runner", *where],
+        env={**os.environ, **places},
+        stdin=subprocess.DEVNULL,
+    )
+    wait_until(lambda: list(scratch.iterdir()))
+    runner.kill()
+    runner.wait()
+
+    assert len(list(scratch.iterdir())) == 1
+    assert list(tmp_path.glob("zenml-job-*")) == []
+
+
 def test_values_of_secret_looking_variables_are_taken_out_of_lines(tmp_path):
     (tmp_path / "key").touch()
     redact = Redactor(

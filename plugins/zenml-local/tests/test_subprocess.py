@@ -161,7 +161,7 @@ class TestRendering:
         assert backend.render(job()) == {
             "command": [str(machine.folder / "python"), *job().command()[1:]],
             "folder": str(machine.jobs / "zenml-a-1"),
-            "environment": {"A": "1"},
+            "environment": {"ZENML_SCRATCH": str(machine.jobs / "zenml-a-1"), "A": "1"},
             "virtual_environment": None,
             "memory": 1 << 30,
             "slots": {"folder": str(machine.jobs / ".slots"), "kind": "plan", "count": 2},
@@ -183,6 +183,9 @@ class TestRendering:
             name: backend.render(job())[name] for name in ("command", "folder")
         }
         assert environment["A"] == "1"
+        assert (
+            environment["ZENML_SCRATCH"] == folder
+        )  # which goes with the job, also a killed one's
         assert "PYTHONPATH" not in environment
 
     def test_a_relative_interpreter_is_the_clients(
@@ -606,7 +609,7 @@ class TestVirtualEnvironments:
         assert made["commands"][0][1:] == ["-I", "-m", "venv", made["folder"]]
         assert made["commands"][1][-3:] == made["requirements"]
         assert rendered["command"][0] == made["folder"] + "/bin/python"
-        assert rendered["environment"] == {"VIRTUAL_ENV": made["folder"]}
+        assert rendered["environment"]["VIRTUAL_ENV"] == made["folder"]
         assert not cache.exists()
 
     def test_what_decides_its_content_decides_where_it_is(self, machine: Machine) -> None:

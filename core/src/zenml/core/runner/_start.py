@@ -43,7 +43,9 @@ def start_child(store_url: str, attempt: int) -> Started:
     stops: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: stops.append(number))
-    workspace = tempfile.TemporaryDirectory(prefix="zenml-job-")
+    # What a killed job leaves goes with its scratch folder, where its service gives it one.
+    scratch = os.environ.get("ZENML_SCRATCH")
+    workspace = tempfile.TemporaryDirectory(prefix="zenml-job-", dir=scratch)
     report = Path(workspace.name, "report.json")
     # Unbuffered: what it has printed is in the log when it is killed, and can be followed.
     command = [sys.executable, "-u", "-m", "zenml.core.runner", "--child", str(report)]

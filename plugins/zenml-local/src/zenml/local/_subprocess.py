@@ -108,7 +108,8 @@ class _SubprocessJobs(JobBackend):
         None; bytes of memory, or None; the files that are its place to run, or None.
         """
         work, python = self._work_folder(), self._interpreter()
-        environment, made = dict(self.environment), None
+        folder, made = str(work / job.name), None
+        environment = {"ZENML_SCRATCH": folder, **self.environment}
         if self.virtual_environment:
             pins = [f"{name}=={version}" for name, version in sorted(job.requires.items())]
             made = virtual_environment(python, [*pins, *self.requirements], _cache())
@@ -120,7 +121,7 @@ class _SubprocessJobs(JobBackend):
             slots = {"folder": str(work / ".slots"), "kind": kind, "count": self.max_jobs}
         return {
             "command": list(job.command(python)),
-            "folder": str(work / job.name),
+            "folder": folder,
             "environment": environment,
             "virtual_environment": made,
             "memory": None if self.memory is None else parse_memory(self.memory),
