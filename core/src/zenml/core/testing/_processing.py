@@ -82,7 +82,7 @@ class ProcessingConformance(BackendConformance):
     def patience(cls) -> float:
         """Seconds that a result may take before the suite calls it a hang.
 
-        Units that wait for one another give up after a twentieth of that.
+        Units that wait for one another give up after a tenth of that.
         """
         return 120.0
 
@@ -354,14 +354,14 @@ class ProcessingConformance(BackendConformance):
     @case(needs="parallel")
     def test_units_overlap_in_time(self, bench: MapBench) -> None:
         """Of two units, each sees the other run."""
-        units = bench.units_with_marks("overlap", 2, new_marks(), seconds=bench.patience / 20)
+        units = bench.units_with_marks("overlap", 2, new_marks(), seconds=bench.patience / 10)
         assert bench.by_index(units) == [True, True], "of two units none ran while the other did"
 
     @case(needs="parallel")
     def test_a_slow_unit_holds_up_no_other(self, bench: MapBench) -> None:
         """Results come as they are made: the slow unit is let go when all others have arrived."""
         key = f"{new_marks()}/go"
-        wait = {"store": bench.store.url, "key": key, "seconds": bench.patience / 20}
+        wait = {"store": bench.store.url, "key": key, "seconds": bench.patience / 10}
         units = bench.units("wait", [wait]) + bench.units("square", range(4))
         with bench.read(units) as reading:
             others = [reading.take() for _ in range(4)]
