@@ -212,6 +212,6 @@ class JobBench:
     def ask_client(self, do: str, backend: Backend, **arguments: Any) -> Any:
         """Have such a process do its thing; returns what it said."""
         client = self.client(do, backend, **arguments)
-        output, errors = said_by(client, self.patience)
+        output, errors = said_by(client, self.patience, f"'{do}'")
         assert client.returncode == 0, f"'{do}' in another process failed:\n{errors}"
         return json.loads(output.splitlines()[-1])

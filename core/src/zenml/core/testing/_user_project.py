@@ -90,7 +90,9 @@ class UserProject:
         )
 
 
-def said_by(client: subprocess.Popen[str], patience: float) -> tuple[str, str]:
+def said_by(
+    client: subprocess.Popen[str], patience: float, name: str = "a client"
+) -> tuple[str, str]:
     """Wait for such a process; returns what it printed, and what it complained of.
 
     One that hangs is ended with all that it started, and the failure says where its threads stood.
@@ -98,6 +100,7 @@ def said_by(client: subprocess.Popen[str], patience: float) -> tuple[str, str]:
     Args:
         client: What ``start_client`` returned.
         patience: Seconds that it may take.
+        name: What a failure calls it.
     """
     try:
         return client.communicate(timeout=patience)
@@ -111,7 +114,7 @@ def said_by(client: subprocess.Popen[str], patience: float) -> tuple[str, str]:
         os.killpg(client.pid, signal.SIGKILL)
     complaints = client.communicate()[1]
     what = "had ended, and what it had started did not" if ended else "did not end"
-    pytest.fail(f"a client {what} within {patience:g} seconds: {complaints}")
+    pytest.fail(f"{name} {what} within {patience:g} seconds: {complaints}")
 
 
 def new_marks() -> str:
