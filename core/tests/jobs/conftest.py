@@ -21,7 +21,7 @@ from zenml.core import (
 from zenml.core._canonical import canonical
 from zenml.core._clock import now
 from zenml.core.contracts._backend import BackendConfig
-from zenml.core.contracts._job import Failure, Phase
+from zenml.core.contracts._job import Cause, Failure, Phase
 from zenml.core.engine._records import RunLog, RunStarted
 from zenml.core.jobs import JobRequest, JobRun
 from zenml.core.jobs._task import JobOutcome, Task
@@ -37,6 +37,7 @@ class Service:
         fates: What becomes of the jobs to come: ``succeeded`` or a cause, as their runner writes
             it; ``silent`` for one that fails and says nothing; ``running`` for one that goes on
             until it is cancelled.
+        causes: Why a job ended, as the service itself knows it.
         printed: The log of a job that never got so far as to write one to the store.
         troubles: Verb to what is raised by the next calls; a function is called instead.
     """
@@ -50,6 +51,7 @@ class Service:
         self.asked: list[str] = []
         self.printed: dict[str, list[str]] = defaultdict(list)
         self.graces: list[float] = []
+        self.causes: dict[str, Cause] = {}
 
     def count(self, verb: str) -> int:
         """How many calls got through."""
@@ -119,7 +121,8 @@ class InMemory(JobOrchestratorBackend):
 
     def poll(self, handle: Handle) -> JobState:
         self._service.meet("poll", handle.job)
-        return JobState(phase=self._service.phases.get(handle.job, "gone"))
+        phase = self._service.phases.get(handle.job, "gone")
+        return JobState(phase=phase, cause=self._service.causes.get(handle.job))
 
     def logs(self, handle: Handle, cursor: str = "") -> LogPage:
         self._service.meet("logs", handle.job)

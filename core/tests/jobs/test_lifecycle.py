@@ -204,6 +204,31 @@ class TestAServiceThatFailsForAWhile:
         assert service.count("cancel") == 1
         assert not service.running
 
+    @pytest.mark.parametrize("fate", ["PREEMPTED", "silent"])
+    def test_a_job_that_was_cancelled_with_the_service_ends_the_run(
+        self, client: Client, service: Any, store: ArtifactStore, fate: str
+    ) -> None:
+        """Its runner only knows that it was asked to end, if it has a word at all."""
+        job = client()
+        name = job.start().job
+        service.causes[name] = "CANCELLED"
+        service.end(name, fate)
+        with pytest.raises(RunCancelledError):
+            job.wait()
+        assert service.count("submit") == 1
+        assert cancel_requested(store, job.request.task.run)
+
+    def test_a_job_that_has_had_its_time_with_the_service_is_not_tried_again(
+        self, client: Client, service: Any
+    ) -> None:
+        job = client()
+        name = job.start().job
+        service.causes[name] = "TIMEOUT"
+        service.end(name, "PREEMPTED")
+        with pytest.raises(JobFailedError, match="TIMEOUT"):
+            job.wait()
+        assert service.count("submit") == 1
+
     def test_a_look_that_fails_says_nothing_about_the_job(
         self, client: Client, service: Any
     ) -> None:

@@ -122,7 +122,8 @@ class JobState(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         phase: ``gone`` means that the service knows no such job any more.
-        cause: Why it failed, or why it is still pending, if the service says.
+        cause: Why it failed, or why it is still pending, if the service says. ``CANCELLED`` from
+            the moment that somebody cancels it with the service: then the run ends, too.
         message: The same in words, for people.
         remedy: What to do about it.
         hopeless: A pending job that will never start by itself, such as one whose image is missing.

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 from zenml.core.errors import ConfigurationError, Problem
 from zenml.core.plugins._entry_points import normalise
 
-__all__ = ["find_wheels", "local_distributions", "make_wheel"]
+__all__ = ["find_wheels", "local_distributions", "make_wheel", "needed_by"]
 
 #: Lines of a failed build that an error repeats.
 _SHOWN = 12
@@ -52,7 +52,7 @@ def local_distributions(pins: Mapping[str, str]) -> dict[str, str]:
         if name in seen or version is None:
             continue
         seen.add(name)
-        ahead += _needed_by(name)
+        ahead += needed_by(name)
         if _origin(name):
             found[name] = pins.get(name, version)
     return found
@@ -65,7 +65,8 @@ def _installed(name: str) -> str | None:
         return None
 
 
-def _needed_by(name: str) -> Iterator[str]:
+def needed_by(name: str) -> Iterator[str]:
+    """Distributions that an installed one needs, whatever their versions; not those of extras."""
     for requirement in metadata.requires(name) or ():
         # What an extra needs is asked for by whoever wants the extra.
         matched = re.match(r"[A-Za-z0-9][\w.-]*", requirement)

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import msgspec
+
 from zenml.core._canonical import canonical
 from zenml.core.contracts._job import Cause, Failure, Handle, Job, JobBackend
 from zenml.core.contracts._store import ArtifactStore
@@ -293,10 +295,28 @@ class JobRun:
             begun = self._begin(attempt)
             outcome = self._watch(attempt, begun) if isinstance(begun, Handle) else begun
         self._looked()
+        outcome = self._as_the_service_knows_it(attempt, outcome)
         grace = self.request.task.grace
         given_up = outcome.by == "client" and not self._cancelling
         self.tidy_attempt(attempt, grace + _ENDING_TAKES if given_up else 0.0)
         return outcome
+
+    def _as_the_service_knows_it(self, attempt: int, outcome: JobOutcome) -> JobOutcome:
+        """An outcome with its true cause, where a runner only knew that it was asked to end.
+
+        To a runner, a job that is cancelled with the service, or has had its time there, looks like
+        a machine that is taken away. The first is taken for the wish to end the run.
+        """
+        failure, handle = outcome.failure, self.handle(attempt)
+        if failure is None or handle is None or self._cancelling:
+            return outcome
+        if failure.cause == "PREEMPTED" and outcome.by == "runner":
+            state = self._if_possible("asking why it ended", lambda: self.backend.poll(handle))
+            if state is not None and state.cause in ("CANCELLED", "TIMEOUT"):
+                failure = Failure(cause=state.cause, type="Job", message=state.message)
+        if failure.cause == "CANCELLED":
+            request_cancel(self.store, self.request.task.run)
+        return msgspec.structs.replace(outcome, failure=failure)
 
     def _watch(self, attempt: int, handle: Handle) -> JobOutcome:
         watch = Watch(
