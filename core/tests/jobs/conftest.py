@@ -38,6 +38,7 @@ class Service:
             it; ``silent`` for one that fails and says nothing; ``running`` for one that goes on
             until it is cancelled.
         causes: Why a job ended, as the service itself knows it.
+        remedies: What the service has to say about that.
         printed: The log of a job that never got so far as to write one to the store.
         troubles: Verb to what is raised by the next calls; a function is called instead.
     """
@@ -52,6 +53,7 @@ class Service:
         self.printed: dict[str, list[str]] = defaultdict(list)
         self.graces: list[float] = []
         self.causes: dict[str, Cause] = {}
+        self.remedies: dict[str, str] = {}
 
     def count(self, verb: str) -> int:
         """How many calls got through."""
@@ -122,7 +124,10 @@ class InMemory(JobOrchestratorBackend):
     def poll(self, handle: Handle) -> JobState:
         self._service.meet("poll", handle.job)
         phase = self._service.phases.get(handle.job, "gone")
-        return JobState(phase=phase, cause=self._service.causes.get(handle.job))
+        cause, remedy = (
+            told.get(handle.job) for told in (self._service.causes, self._service.remedies)
+        )
+        return JobState(phase=phase, cause=cause, remedy=remedy)
 
     def logs(self, handle: Handle, cursor: str = "") -> LogPage:
         self._service.meet("logs", handle.job)

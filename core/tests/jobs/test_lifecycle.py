@@ -229,6 +229,17 @@ class TestAServiceThatFailsForAWhile:
             job.wait()
         assert service.count("submit") == 1
 
+    def test_what_to_do_about_it_is_what_the_service_says(
+        self, client: Client, service: Any
+    ) -> None:
+        job = client()
+        name = job.start().job
+        service.causes[name], service.remedies[name] = "IMAGE", "pull another one"
+        service.end(name, "silent")
+        with pytest.raises(JobFailedError, match="IMAGE") as caught:
+            job.wait()
+        assert caught.value.remedy == "pull another one"
+
     def test_a_look_that_fails_says_nothing_about_the_job(
         self, client: Client, service: Any
     ) -> None:

@@ -59,12 +59,14 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         type: The exception's class.
         message: What it says.
         traceback: The user's own frames, as text.
+        remedy: What to do about it, where that follows from more than the cause.
     """
 
     cause: Cause
     type: str
     message: str
     traceback: str = ""
+    remedy: str | None = None
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):

@@ -313,7 +313,9 @@ class JobRun:
         if failure.cause == "PREEMPTED" and outcome.by == "runner":
             state = self._if_possible("asking why it ended", lambda: self.backend.poll(handle))
             if state is not None and state.cause in ("CANCELLED", "TIMEOUT"):
-                failure = Failure(cause=state.cause, type="Job", message=state.message)
+                failure = Failure(
+                    cause=state.cause, type="Job", message=state.message, remedy=state.remedy
+                )
         if failure.cause == "CANCELLED":
             request_cancel(self.store, self.request.task.run)
         return msgspec.structs.replace(outcome, failure=failure)
@@ -522,7 +524,7 @@ class JobRun:
             return None
 
     def _failed(self, failure: Failure, attempt: int) -> JobFailedError:
-        where, remedy = self._where(attempt), _REMEDIES.get(failure.cause)
+        where, remedy = self._where(attempt), failure.remedy or _REMEDIES.get(failure.cause)
         return JobFailedError(failure, where=where, remedy=remedy)
 
     def _was_cancelled(self, attempt: int) -> RunCancelledError:

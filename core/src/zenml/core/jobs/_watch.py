@@ -148,7 +148,8 @@ class Watch:
             limit = self._backend.pending_timeout
             if state.hopeless or moment - self._submitted > limit:
                 late_words = f"it found no place to run within {limit:.0f} s"
-                return self._give_up(state.cause or "UNSCHEDULABLE", state.message or late_words)
+                cause, words = state.cause or "UNSCHEDULABLE", state.message or late_words
+                return self._give_up(cause, words, state.remedy)
             return None
         if self._running_since is None:
             self._running_since = self._sign_at = moment
@@ -170,28 +171,29 @@ class Watch:
         if self.cancelling:
             return self._settle("CANCELLED", "the run was cancelled")
         if state.phase == "failed" and state.cause is not None:
-            return self._settle(state.cause, state.message or "the service says no more")
+            said = state.message or "the service says no more"
+            return self._settle(state.cause, said, state.remedy)
         words = {
             "gone": "the job vanished and left no outcome",
             "succeeded": "the service says that it succeeded, and it left no outcome",
             "failed": "the job failed and left no outcome",
         }
-        return self._settle("LOST", state.message or words[state.phase])
+        return self._settle("LOST", state.message or words[state.phase], state.remedy)
 
-    def _give_up(self, cause: Cause, message: str) -> JobOutcome:
+    def _give_up(self, cause: Cause, message: str, remedy: str | None = None) -> JobOutcome:
         """Close an attempt that will not end well by itself, and have it ended.
 
         In this order: a runner that lives, and that the service cannot end, ends itself then.
         """
-        outcome = self._settle(cause, message)
+        outcome = self._settle(cause, message, remedy)
         try:
             self._backend.cancel(self._handle, self._grace)
         except Exception as error:  # noqa: BLE001 - it is closed whatever the service says
             self._say(f"cannot be ended: {error}; 'zenml gc' finds it later")
         return outcome
 
-    def _settle(self, cause: Cause, message: str) -> JobOutcome:
-        failure = Failure(cause=cause, type="Job", message=message)
+    def _settle(self, cause: Cause, message: str, remedy: str | None = None) -> JobOutcome:
+        failure = Failure(cause=cause, type="Job", message=message, remedy=remedy)
         seconds = time.monotonic() - self._submitted
         return settle(self._store, self._folder, failure, seconds=seconds)
 

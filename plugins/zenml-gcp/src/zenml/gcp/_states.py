@@ -162,10 +162,7 @@ def _not_made(errors: Sequence[tuple[str, str]]) -> JobState:
     known = (found for form, found in _NOT_MADE.items() if re.search(form, code))
     cause, remedy = next(known, ("CONFIG", _OTHERWISE))
     said = "; ".join(" ".join(words.split()) for _, words in errors) or code
-    # Nobody would show the remedy of what has failed.
-    return JobState(
-        phase="failed", cause=cause, message=f"{code}: {said} ({remedy})", remedy=remedy
-    )
+    return JobState(phase="failed", cause=cause, message=f"{code}: {said}", remedy=remedy)
 
 
 _REMEDIES: Final = {
