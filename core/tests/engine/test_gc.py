@@ -18,6 +18,7 @@ from zenml.core import ArtifactStore, Files, Run
 from zenml.core.engine._files import StoreFiles
 from zenml.core.engine._gc import collect, find_garbage
 from zenml.core.errors import StepFailedError
+from zenml.core.stores import LocalArtifactStore
 from zenml.pipelines import StepContext, step
 
 LONG_AGO = 1_000_000_000
@@ -119,9 +120,20 @@ def test_what_is_young_is_kept_whatever_it_is(store: Any) -> None:
         }
 
 
-def test_old_bytes_that_are_made_again_are_young_again(store: Any) -> None:
+class Elsewhere(LocalArtifactStore):
+    """A store whose objects are no files of this machine, as in a bucket."""
+
+    def local_path(self, key: str) -> Path | None:
+        return None
+
+
+@pytest.mark.parametrize("kind", [LocalArtifactStore, Elsewhere])
+def test_old_bytes_that_are_made_again_are_young_again(
+    store: Any, kind: type[LocalArtifactStore]
+) -> None:
     # Left over from long ago, and from now on somebody relies on them.
     store.prepare()
+    store = kind(store.url)
     with StoreFiles(store) as files:
         first, second = files.put_bytes(b"first"), files.put_bytes(b"second")
         age_everything(store)

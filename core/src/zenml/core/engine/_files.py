@@ -8,6 +8,7 @@ import shutil
 import socket
 import tempfile
 import threading
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["StoreFiles", "scratch_is_in_use"]
 
 _CHUNK = 1 << 20
+
+#: Bytes that were stored longer ago are stored again, to count as new: 'zenml gc' keeps what is
+#: younger than an hour.
+_RENEW_AFTER = timedelta(minutes=10)
 
 #: Files that this process has checked already: path to (size, time of change, inode).
 _checked: dict[str, tuple[int, int, int]] = {}
@@ -57,7 +62,7 @@ class StoreFiles:
             blob = Blob(_hash(file), os.fstat(file.fileno()).st_size)
         # Where the store is a folder, moving is free, and mends bytes that may be damaged.
         stored = self._store.local_path(blob.key)
-        if stored is not None or not self._has(blob):
+        if stored is not None or not self._has(blob, within=_RENEW_AFTER):
             self._store.upload(blob.key, path)
         if stored is not None:
             _checked[str(stored)] = _stamp(stored)
@@ -72,12 +77,20 @@ class StoreFiles:
             self._store.write(blob.key, data)
         return blob
 
-    def _has(self, blob: Blob) -> bool:
-        """Whether the store has as many bytes under that digest: an upload may have been torn."""
+    def _has(self, blob: Blob, within: timedelta | None = None) -> bool:
+        """Whether the store has as many bytes under that digest: an upload may have been torn.
+
+        Args:
+            blob: The digest and the number of bytes.
+            within: How long ago they may have been stored.
+        """
         if not self._store.exists(blob.key):
             return False
+        oldest = None if within is None else datetime.now(timezone.utc) - within
         found = (item for item in self._store.list(blob.key) if item.key == blob.key)
-        return any(item.size == blob.size for item in found)
+        return any(
+            item.size == blob.size and (oldest is None or item.modified > oldest) for item in found
+        )
 
     def fetch(self, blob: Blob) -> Path:
         """A local file with these bytes; each is checked once per process."""

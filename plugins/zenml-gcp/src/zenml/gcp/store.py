@@ -27,8 +27,9 @@ __all__ = ["GCSArtifactStore"]
 _WRITER: Final = "zenml-writer"
 _RENEWED: Final = "zenml-renewed"
 
-#: An object that somebody comes to rely on counts as new; to say so more often would cost more.
-_RENEW_AFTER: Final = timedelta(hours=1)
+#: An object that somebody comes to rely on counts as new, well before 'zenml gc' may take it, which
+#: is after an hour.
+_RENEW_AFTER: Final = timedelta(minutes=10)
 
 #: How often an object is written anew that was there and is gone again, or came damaged.
 _ROUNDS: Final = 10
