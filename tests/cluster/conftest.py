@@ -111,7 +111,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def options(cluster: Cluster, namespace: str, image: str, folder: Path) -> dict[str, Any]:
+def parameters(cluster: Cluster, namespace: str, image: str, folder: Path) -> dict[str, Any]:
     """A backend's parameters for the test's namespace; its pods see ``folder``."""
     return {
         "image": image,

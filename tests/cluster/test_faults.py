@@ -70,7 +70,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
 
 
 @pytest.fixture
-def client(options: dict[str, Any], folder: Path, project: Project) -> Callable[..., Client]:
+def client(parameters: dict[str, Any], folder: Path, project: Project) -> Callable[..., Client]:
     """Starts a user's process: how the work goes, and parameters of the backend."""
 
     def start(
@@ -82,8 +82,8 @@ def client(options: dict[str, Any], folder: Path, project: Project) -> Callable[
             "marks": secrets.token_hex(4),
             "detach": detach,
             "options": {
-                **options,
-                "volumes": [*options["volumes"], *also],
+                **parameters,
+                "volumes": [*parameters["volumes"], *also],
                 "retry_delay": 0.5,
                 **others,
             },

@@ -75,11 +75,11 @@ def account(cluster: Cluster, namespace: str) -> str:
 def test_the_quickstart_gives_the_same_bytes_on_a_cluster(
     cluster: Cluster,
     namespace: str,
-    options: dict[str, Any],
+    parameters: dict[str, Any],
     digests: Callable[..., dict[str, Any]],
 ) -> None:
     here = digests("here")
-    assert digests("pipeline", options) == here
-    assert digests("units", {**options, "parallelism": 2}) == here
+    assert digests("pipeline", parameters) == here
+    assert digests("units", {**parameters, "parallelism": 2}) == here
     driver = {"isolation": "step", "service_account": account(cluster, namespace)}
-    assert digests("step", {**options, **driver}) == here
+    assert digests("step", {**parameters, **driver}) == here

@@ -29,10 +29,10 @@ if __name__ == "__main__":
 
 
 def test_what_is_rendered_and_applied_is_the_run(
-    cluster: Cluster, namespace: str, options: dict[str, Any], folder: Path, tmp_path: Path
+    cluster: Cluster, namespace: str, parameters: dict[str, Any], folder: Path, tmp_path: Path
 ) -> None:
     project = Project(tmp_path / "project", {"train.py": SCRIPT})
-    told = json.dumps({"store": folder.as_uri(), "options": options})
+    told = json.dumps({"store": folder.as_uri(), "options": parameters})
 
     rendered = project.zenml("plan", "--render", "train.py", told)
     assert rendered.returncode == 0, rendered.stderr
