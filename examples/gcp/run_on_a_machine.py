@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from train_on_vertex import build, quickstart, trainer
+from train_on_vertex import build, quickstart, told, trainer
 
 from zenml.core import open_store
 from zenml.gcp import OrchestratorGCPBackend
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--zone", default="europe-west1-b")
     given = parser.parse_args()
 
-    project, bucket = os.environ["GCP_PROJECT"], os.environ["GCP_BUCKET"]
+    project, bucket = told("GCP_PROJECT"), told("GCP_BUCKET")
     # The machine has no disk of ours: what it reads is in the bucket.
     data = open_store(f"{bucket}/data")
     if not data.exists(FLIGHTS):

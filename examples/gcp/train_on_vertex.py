@@ -25,6 +25,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "quickstart"))
 import run as quickstart
 
 
+def told(variable: str) -> str:
+    """What one of the three variables says; see the README."""
+    if variable not in os.environ:
+        sys.exit(
+            f"error: {variable} is not set; for a project of yours: export GCP_PROJECT=my-project "
+            "GCP_BUCKET=gs://my-bucket GCP_REGION=europe-west1; without one: nox -s services -- "
+            f"python {sys.argv[0]}"
+        )
+    return os.environ[variable]
+
+
 def trainer(kind: str) -> Step:
     """The trainer of that kind."""
     if kind == "sklearn":
@@ -59,13 +70,13 @@ def main() -> None:
     parser.add_argument("--spot", action="store_true", help="cheaper, and taken away at any time")
     given = parser.parse_args()
 
-    project, bucket = os.environ["GCP_PROJECT"], os.environ["GCP_BUCKET"]
+    project, bucket, region = (told(f"GCP_{name}") for name in ("PROJECT", "BUCKET", "REGION"))
     # Where Vertex AI is, for the stand-ins; without it, the region's own.
     endpoint = os.environ.get("VERTEX_ENDPOINT")
     training_backend = SingleGPUTrainingGCAIPBackend(
         project=project,
         job_dir=f"{bucket}/gcp_gcaip_training/staging",
-        region=os.environ["GCP_REGION"],
+        region=region,
         gpu_type=given.gpu_type,
         machine_type=given.machine_type,
         strategy="SPOT" if given.spot else "STANDARD",
