@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,19 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from harness import (
+    BEARER,
     EXECUTOR,
     IMAGE,
     PREBUILT,
     ComputeServer,
+    FaultProxyProcess,
     GCSServer,
+    TokenServer,
     VertexServer,
+    all_faults,
     environment,
+    make_certificate,
+    make_private_key,
 )
 
 
@@ -41,6 +48,30 @@ def vertex(gcs_server: GCSServer) -> Iterator[VertexServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def behind_faults(
+    certificate: Path, private_key: str, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], AbstractContextManager[str]]:
+    """Puts a server behind TLS, tokens that expire, and faults: one request in six fails.
+
+    A context, in which somebody has logged in; it gives the new URL.
+    """
+
+    @contextmanager
+    def put(url: str) -> Iterator[str]:
+        # A process of its own, since suites look for threads and files that are left behind.
+        rules = all_faults(tokens=True)
+        proxy = FaultProxyProcess(url, rules, certificate=certificate, bearer=BEARER)
+        with TokenServer() as tokens, proxy, pytest.MonkeyPatch.context() as patch:
+            folder = tmp_path_factory.mktemp("account")
+            for name, value in tokens.log_in(folder, private_key, certificate).items():
+                patch.setenv(name, value)
+            yield proxy.url
+        assert all(rule.hits for rule in rules), f"not all were met: {rules}"
+
+    return put
+
+
 @pytest.fixture
 def gcs(gcs_server: GCSServer, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URL of an empty bucket; whoever is started now finds its server in the environment."""
@@ -49,9 +80,22 @@ def gcs(gcs_server: GCSServer, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture(scope="session")
-def compute() -> Iterator[ComputeServer]:
-    """Compute Engine, for the whole session."""
-    with ComputeServer({IMAGE: environment(ours=["zenml-gcp"]).folder}) as server:
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate of 127.0.0.1 that signs itself, and its key."""
+    return make_certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="session")
+def private_key() -> str:
+    """The private key of a service account."""
+    return make_private_key()
+
+
+@pytest.fixture(scope="session")
+def compute(certificate: Path) -> Iterator[ComputeServer]:
+    """Compute Engine, for the whole session; its machines trust the certificate."""
+    images = {IMAGE: environment(ours=["zenml-gcp"]).folder}
+    with ComputeServer(images, {"CURL_CA_BUNDLE": str(certificate)}) as server:
         yield server
 
 

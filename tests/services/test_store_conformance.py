@@ -6,14 +6,9 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
-from harness import FaultProxyProcess, GCSServer, Rule
+from harness import FaultProxyProcess, GCSServer, all_faults
 
 from zenml.core.testing import ArtifactStoreConformance
-
-#: Each n-th request fails in that way. The numbers have no common factor, so that no request always
-#: meets the same.
-_STATUSES = {429: 61, 500: 71, 503: 47}
-_FAULTS = {"slow": 59, "refused": 53, "lost": 43, "truncated": 41, "duplicated": 37}
 
 
 class TestGCSStore(ArtifactStoreConformance):
@@ -38,10 +33,7 @@ class TestGCSStoreBehindFaults(ArtifactStoreConformance):
     @classmethod
     def store_url(cls, gcs_server: GCSServer) -> Iterator[str]:
         bucket = gcs_server.make_bucket(f"conformance-{secrets.token_hex(6)}")
-        rules = [
-            *(Rule("status", status=n, every=e, times=None) for n, e in _STATUSES.items()),
-            *(Rule(fault, every=e, times=None) for fault, e in _FAULTS.items()),
-        ]
+        rules = all_faults()
         # A process of its own, since the suite looks for threads and files that are left behind.
         proxy = FaultProxyProcess(gcs_server.url, rules)
         with proxy, pytest.MonkeyPatch.context() as patch:

@@ -2,135 +2,35 @@
 
 from __future__ import annotations
 
-import http.server
-import json
 import logging
-import threading
 import traceback
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs
 
 import pytest
-from harness import FaultProxy, GCSServer
+from harness import TOKEN, FaultProxy, GCSServer, TokenServer
 
 from zenml.core.errors import BackendError, StoreError
 from zenml.gcp import GCSArtifactStore, find_credentials
 
-TOKEN = "ya29.planted-token"  # noqa: S105 - planted, to be searched for
-
-
-class TokenServer(http.server.ThreadingHTTPServer):
-    """Google's token endpoint: gives a token for a signed assertion, another one each time."""
-
-    daemon_threads = False
-    refuses = False
-
-    def __init__(self) -> None:
-        self.assertions: list[str] = []
-        super().__init__(("127.0.0.1", 0), _TokenHandler)
-        self.url = f"http://127.0.0.1:{self.server_port}/token"
-
-
-class _TokenHandler(http.server.BaseHTTPRequestHandler):
-    server: TokenServer
-
-    def do_POST(self) -> None:
-        form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
-        assert form["grant_type"] == ["urn:ietf:params:oauth:grant-type:jwt-bearer"]
-        self.server.assertions += form["assertion"]
-        said: dict[str, Any] = {
-            "access_token": f"{TOKEN}-{len(self.server.assertions)}",
-            "expires_in": 3600,
-            "token_type": "Bearer",
-        }
-        if self.server.refuses:
-            said = {"error": "invalid_grant", "error_description": "Invalid JWT Signature."}
-        body = json.dumps(said).encode()
-        self.send_response(400 if self.server.refuses else 200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        """Nobody reads it."""
-
 
 @pytest.fixture
 def tokens() -> Iterator[TokenServer]:
-    server = TokenServer()
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate of 127.0.0.1 that signs itself, and its key."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(timezone.utc)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "loopback")])
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    file = tmp_path_factory.mktemp("tls") / "both.pem"
-    file.write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + made.public_bytes(pem)
-    )
-    return file
-
-
-@pytest.fixture(scope="module")
-def private_key() -> str:
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import rsa
-
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    ).decode()
+    with TokenServer() as server:
+        yield server
 
 
 @pytest.fixture
-def key_file(tokens: TokenServer, private_key: str, tmp_path: Path) -> Path:
-    """The key of a service account, as Google hands it out."""
-    file = tmp_path / "key.json"
-    account = {
-        "type": "service_account",
-        "project_id": "planted-project",
-        "private_key_id": "planted-key-id",
-        "private_key": private_key,
-        "client_email": "robot@planted-project.iam.gserviceaccount.com",
-        "client_id": "1",
-        "token_uri": tokens.url,
-    }
-    file.write_text(json.dumps(account))
-    return file
+def account(
+    tokens: TokenServer,
+    private_key: str,
+    certificate: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Somebody has logged in."""
+    for name, value in tokens.log_in(tmp_path, private_key, certificate).items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
@@ -143,14 +43,11 @@ def proxy(gcs_server: GCSServer, certificate: Path) -> Iterator[FaultProxy]:
 def store(
     gcs: str,
     proxy: FaultProxy,
-    key_file: Path,
-    certificate: Path,
+    account: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[GCSArtifactStore]:
     """A store at an endpoint of its own, by TLS, with the account's token."""
     monkeypatch.delenv("STORAGE_EMULATOR_HOST")
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key_file))
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     store = GCSArtifactStore(f"{gcs}/store?api_endpoint={proxy.url}&deadline=5")
     yield store
     if store._connected is not None:
@@ -226,8 +123,8 @@ def test_no_credentials_at_all_say_how_to_log_in(
         GCSArtifactStore("gs://bucket").read("x")
 
 
-def test_another_account_can_be_acted_as(key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key_file))
+@pytest.mark.usefixtures("account")
+def test_another_account_can_be_acted_as() -> None:
     other = "other@planted-project.iam.gserviceaccount.com"
 
     credentials, project = find_credentials(impersonate_service_account=other)
@@ -237,10 +134,10 @@ def test_another_account_can_be_acted_as(key_file: Path, monkeypatch: pytest.Mon
     assert find_credentials(project="mine")[1] == "mine"
 
 
+@pytest.mark.usefixtures("account")
 def test_an_emulator_gets_no_token(
-    gcs: str, gcs_server: GCSServer, key_file: Path, monkeypatch: pytest.MonkeyPatch
+    gcs: str, gcs_server: GCSServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key_file))
     with FaultProxy(gcs_server.url) as proxy:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
         store = GCSArtifactStore(gcs)

@@ -147,7 +147,7 @@ class TestAServiceThatFailsForAWhile:
     def test_one_that_stays_away_fails_the_attempt_and_closes_it(
         self, client: Client, service: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("zenml.core.jobs._lifecycle._PAUSES", (0.0,))
+        monkeypatch.setattr("zenml.core.jobs._patience.PAUSES", (0.0,))
         service.troubles["submit"] = [ConnectionError("no route")] * 2
         job = client(retries={"INFRA": 0})
         with pytest.raises(JobFailedError, match="could not be submitted: no route"):
@@ -169,13 +169,22 @@ class TestAServiceThatFailsForAWhile:
         with pytest.raises(JobFailedError, match=r"memory: too much\n *gpu: none there"):
             client().start()
 
-    @pytest.mark.parametrize("error", [ConnectionError("away"), RuntimeError("a bug")])
-    def test_a_success_that_cannot_be_tidied_up_after_is_a_success(
-        self, client: Client, service: Any, error: Exception
-    ) -> None:
+    def test_tidying_up_is_repeated(self, client: Client, service: Any) -> None:
         told: list[str] = []
         service.fates = ["succeeded"]
-        service.troubles["cleanup"] = [error]
+        service.troubles["cleanup"] = [ConnectionError("away")] * 2
+        client(told).wait()
+        assert not service.phases
+        assert "tidying up after it failed for now: away; trying again in 1 s" in told[-1]
+
+    @pytest.mark.parametrize("error", [ConnectionError("away"), RuntimeError("a bug")])
+    def test_a_success_that_cannot_be_tidied_up_after_is_a_success(
+        self, client: Client, service: Any, error: Exception, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("zenml.core.jobs._lifecycle._BRIEFLY", (0.0,))
+        told: list[str] = []
+        service.fates = ["succeeded"]
+        service.troubles["cleanup"] = [error] * 2
         client(told).wait()
         assert str(error) in told[-1]
         assert "zenml gc" in told[-1]
@@ -184,7 +193,7 @@ class TestAServiceThatFailsForAWhile:
         self, client: Client, service: Any
     ) -> None:
         service.fates = ["succeeded"]
-        service.troubles["cleanup"] = [ConnectionError("away")]
+        service.troubles["cleanup"] = [RuntimeError("a bug")]
         client().wait()
         assert service.phases
         client().wait()
@@ -264,7 +273,7 @@ class TestAServiceThatFailsForAWhile:
     def test_a_store_that_refuses_the_handle_leaves_no_job_that_nobody_can_find(
         self, client: Client, service: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("zenml.core.jobs._lifecycle._PAUSES", (0.0,))
+        monkeypatch.setattr("zenml.core.jobs._patience.PAUSES", (0.0,))
         job = client()
         write = job.store.write_if_absent
 
@@ -471,6 +480,6 @@ class TestTheLogOfAServiceThatIsAllThereIs:
     def test_a_service_that_cannot_give_it_fails_nothing(
         self, client: Client, service: Any
     ) -> None:
-        service.troubles["logs"] = [ConnectionError("not now")]
+        service.troubles["logs"] = [RuntimeError("a bug")]
         job = self.lose(client, service, "one")
         assert list(read_log(job.store, f"{job.folder}/1")) == []

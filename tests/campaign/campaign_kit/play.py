@@ -41,6 +41,9 @@ SETTLE = 5.0
 #: Faults after which nothing is left to tidy up when whoever waits has come to an end.
 _TIDIED = ("none", "kill", "kill twice", "terminate", "pause", "stop", "launch", "clock")
 
+#: Faults that whoever writes to the store may meet, and is told of.
+_OF_STORE = ("refused", "unsure", "outage")
+
 _UNDISTURBED = {"again": True, "retries": True, "kind": "none", "label": "none"}
 
 
@@ -450,12 +453,26 @@ class _Play:
         # A store that fails, and a second Ctrl-C, leave it to 'zenml gc'; a kill does not.
         if (kept := self._kept()) and self.fault["kind"] in _TIDIED:
             self.problems.append(f"left in the work folder: {kept}")
-        sweeping = self._command("gc", "--yes", "--grace", "0")
-        self._wait_for(sweeping, "'zenml gc'")
-        if sweeping.code != 0:
+        if self._sweep() != 0:
             self.problems.append(f"'zenml gc' failed: {self._said()}")
         if kept := self._kept():
             self.problems.append(f"left in the work folder after 'zenml gc': {kept}")
+
+    def _sweep(self) -> int | None:
+        """The exit code of 'zenml gc'."""
+        for _ in range(2):
+            sweeping = self._command("gc", "--yes", "--grace", "0")
+            self._wait_for(sweeping, "'zenml gc'")
+            if sweeping.code != 1 or self.fault["kind"] not in _OF_STORE:
+                break
+            # The fault came only now; it is over, and a user sweeps again.
+            self._calm()
+        return sweeping.code
+
+    def _calm(self) -> None:
+        """From now on nothing goes wrong any more."""
+        (self.folder / "fault.json").write_text(json.dumps({"kind": "none"}))
+        (self.folder / "clock.json").unlink(missing_ok=True)
 
     def _left(self) -> list[str]:
         """Command lines of processes that are there, and have had the time to end."""
@@ -485,8 +502,7 @@ class _Play:
 
     def _run_again(self) -> None:
         """The same again, undisturbed: as a job, or in the client's process."""
-        (self.folder / "fault.json").write_text(json.dumps({"kind": "none"}))
-        (self.folder / "clock.json").unlink(missing_ok=True)
+        self._calm()
         again = Waiting(fork(self._run_undisturbed, self.folder / "client.txt"))
         self._wait_for(again, "the run after it")
         if again.code != 0:

@@ -32,7 +32,8 @@ class Machine:
     Args:
         resource: The instance, as the API shows it.
         folder: An empty folder.
-        images: The registry: folders of environments by the names of images.
+        settings: The server's. ``images`` is the registry: folders of environments by the names of
+            images; ``environment``: further variables.
         url: Where the server is.
         broken: What it lacks: see ``ComputeServer.lack``.
     """
@@ -41,7 +42,7 @@ class Machine:
         self,
         resource: dict[str, Any],
         folder: Path,
-        images: Mapping[str, str],
+        settings: Mapping[str, Any],
         url: str,
         broken: frozenset[str],
     ) -> None:
@@ -51,11 +52,12 @@ class Machine:
         self.preempted = False
         self.broken = broken
         self.since = 0.0
+        self._environment = settings["environment"]
         self._host = url.removeprefix("http://") + f"/metadata/{resource['id']}"
         self._process: remote.Process | None = None
         (folder / "docker").mkdir(parents=True)
         (folder / "bin").mkdir()
-        (folder / "images.json").write_text(json.dumps(dict(images)))
+        (folder / "images.json").write_text(json.dumps(settings["images"]))
         (folder / "token").write_text(self.token)
         for port in (1, 2, 3, 4):
             (folder / f"serial-{port}").touch()
@@ -137,6 +139,7 @@ class Machine:
 
     def _variables(self) -> dict[str, str]:
         return {
+            **self._environment,
             # The machine's own programs, and those that any has; there is no systemd here.
             "PATH": f"{self.folder / 'bin'}:{self._plain()}",
             "GCE_METADATA_HOST": self._host,

@@ -60,7 +60,8 @@ class Compute:
     """All projects and zones.
 
     Args:
-        settings: ``folder``, ``images``, ``machine_types``, ``accelerator_types``, ``zones``.
+        settings: ``folder``, ``images``, ``environment``, ``machine_types``, ``accelerator_types``,
+            ``zones``.
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -108,7 +109,7 @@ class Compute:
                 self._end(operation, failure["code"], failure["message"])
                 return operation
             folder = self.folder / f"{name}-{number}"
-            made = Machine(resource, folder, self.settings["images"], self.url, self.broken)
+            made = Machine(resource, folder, self.settings, self.url, self.broken)
             self.machines[project, zone, name] = made
         self._later(0, lambda: self._make(made, operation))
         return operation

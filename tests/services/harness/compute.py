@@ -32,13 +32,17 @@ class ComputeServer:
 
     Args:
         images: The registry: folders of environments by the names of images.
+        environment: Further variables of every machine.
 
     Attributes:
         url: What ``api_endpoint`` is set to.
     """
 
-    def __init__(self, images: Mapping[str, Path]) -> None:
+    def __init__(
+        self, images: Mapping[str, Path], environment: Mapping[str, str] | None = None
+    ) -> None:
         self._images = {name: str(folder) for name, folder in images.items()}
+        self._environment = dict(environment or {})
         self.url = ""
 
     def __enter__(self) -> Self:
@@ -46,6 +50,7 @@ class ComputeServer:
         settings = {
             "folder": str(Path(self._temporary.name) / "machines"),
             "images": self._images,
+            "environment": self._environment,
             "zones": ["europe-west1-b", "europe-west4-a"],
             "machine_types": [
                 *("e2-medium", "e2-highmem-16", "e2-standard-4", "g2-standard-8"),

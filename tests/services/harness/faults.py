@@ -1,7 +1,7 @@
 """A proxy in front of a server that does to requests and answers what networks and services do.
 
-As a script it is a process of its own: ``python faults.py TARGET RULES`` prints its URL, works
-until its standard input ends, and then prints how often each rule was followed.
+As a script it is a process of its own: ``python faults.py SETTINGS`` prints its URL, works until
+its standard input ends, and then prints how often each rule was followed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 from urllib.parse import urlsplit
 
 if __name__ == "__main__":
@@ -31,7 +31,7 @@ from harness._tied import tied
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["FaultProxy", "FaultProxyProcess", "Request", "Rule"]
+__all__ = ["FaultProxy", "FaultProxyProcess", "Request", "Rule", "all_faults"]
 
 Fault = Literal[
     "status",  # the proxy answers with `status`; the server is not asked
@@ -46,6 +46,11 @@ Fault = Literal[
 
 #: Of a body, as much is remembered.
 _KEPT = 1 << 16
+
+#: Each n-th request fails in that way. The numbers have no common factor, so that no request always
+#: meets the same.
+_STATUSES: Final = {401: 31, 429: 61, 500: 71, 503: 47}
+_OTHERS: Final = {"slow": 59, "refused": 53, "lost": 43, "truncated": 41, "duplicated": 37}
 
 _ONE_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 
@@ -88,6 +93,19 @@ class Rule:
         return True
 
 
+def all_faults(*, tokens: bool = False) -> list[Rule]:
+    """Rules by which about one request in six fails, in each of the ways that a request can.
+
+    Args:
+        tokens: Tokens expire, too: for clients that have some.
+    """
+    statuses = {status: every for status, every in _STATUSES.items() if tokens or status != 401}
+    return [
+        *(Rule("status", status=status, every=n, times=None) for status, n in statuses.items()),
+        *(Rule(cast("Fault", fault), every=n, times=None) for fault, n in _OTHERS.items()),
+    ]
+
+
 @dataclass(frozen=True)
 class Request:
     """What came in: the path has its query, the body is cut after 64 KiB."""
@@ -111,6 +129,9 @@ class FaultProxy:
     Args:
         target: URL of the server behind it, without a path.
         certificate: A file with a certificate and its key, to be spoken to by TLS.
+        bearer: A pattern: how the ``Authorization`` begins that is good; the server behind it does
+            not see that. What begins otherwise is for that server to judge. By default nobody needs
+            any.
 
     Attributes:
         url: Its own. It stands in for the server's in headers.
@@ -118,8 +139,11 @@ class FaultProxy:
         requests: Everything that came in.
     """
 
-    def __init__(self, target: str, *, certificate: Path | None = None) -> None:
+    def __init__(
+        self, target: str, *, certificate: Path | None = None, bearer: str | None = None
+    ) -> None:
         self.target = target
+        self.bearer = bearer
         self.rules: list[Rule] = []
         self.requests: list[Request] = []
         self._lock = threading.Lock()
@@ -165,17 +189,30 @@ class FaultProxyProcess:
     Args:
         target: URL of the server behind it.
         rules: What is done to which requests. At the end, they know how often it was done.
+        certificate: As for ``FaultProxy``.
+        bearer: As for ``FaultProxy``.
     """
 
-    def __init__(self, target: str, rules: list[Rule]) -> None:
-        self._target = target
+    def __init__(
+        self,
+        target: str,
+        rules: list[Rule],
+        *,
+        certificate: Path | None = None,
+        bearer: str | None = None,
+    ) -> None:
+        self._settings = {
+            "target": target,
+            "certificate": None if certificate is None else str(certificate),
+            "bearer": bearer,
+        }
         self.rules = rules
         self.url = ""
 
     def __enter__(self) -> Self:
-        given = json.dumps([asdict(rule) for rule in self.rules])
+        settings = json.dumps({**self._settings, "rules": [asdict(rule) for rule in self.rules]})
         self._process = subprocess.Popen(
-            tied(sys.executable, __file__, self._target, given),
+            tied(sys.executable, __file__, settings),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -243,6 +280,13 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = dict(self.headers.items())
         asked = Request(self.command, self.path, headers, body[:_KEPT])
+        if proxy.bearer is not None:
+            given = self.headers.get("Authorization")
+            if given is None:
+                self._answer(_refusal(401))
+                return
+            if re.match(proxy.bearer, given):
+                headers = {name: value for name, value in headers.items() if value != given}
         rule = proxy._rule_for(asked)
         fault = rule.fault if rule else None
         if rule and fault == "status":
@@ -336,9 +380,10 @@ def _flipped(data: bytes, at: int) -> bytes:
 
 def main() -> None:
     """Be a proxy until nobody needs it."""
-    target, given = sys.argv[1:]
-    with FaultProxy(target) as proxy:
-        proxy.rules = [Rule(**rule) for rule in json.loads(given)]
+    told = json.loads(sys.argv[1])
+    certificate = None if told["certificate"] is None else Path(told["certificate"])
+    with FaultProxy(told["target"], certificate=certificate, bearer=told["bearer"]) as proxy:
+        proxy.rules = [Rule(**rule) for rule in told["rules"]]
         print(proxy.url, flush=True)
         sys.stdin.read()
     print(json.dumps([rule.hits for rule in proxy.rules]))

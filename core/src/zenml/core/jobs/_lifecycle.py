@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -26,7 +26,6 @@ from zenml.core.errors import (
     RunCancelledError,
     RunError,
     StoreError,
-    StoreUnavailableError,
     ZenMLError,
 )
 from zenml.core.jobs._attempts import (
@@ -44,6 +43,7 @@ from zenml.core.jobs._attempts import (
 )
 from zenml.core.jobs._interrupt import AGAIN, Interrupt
 from zenml.core.jobs._log import Redactor
+from zenml.core.jobs._patience import TRANSIENT, patiently
 from zenml.core.jobs._task import JobOutcome, read_outcome, write_task
 from zenml.core.jobs._watch import Watch
 
@@ -52,11 +52,8 @@ __all__ = ["JobFailedError", "JobRun"]
 #: Seconds between looks at a job: short at first, so that a short job is not waited for.
 _FIRST_LOOK, _LAST_LOOK = 0.1, 5.0
 
-#: What passes: a store or a service that cannot be reached for now.
-_TRANSIENT = (StoreUnavailableError, ConnectionError, TimeoutError)
-
-#: Seconds between tries of what met one of them.
-_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
+#: Seconds between tries of what no result depends on: nobody waits long for it.
+_BRIEFLY = (0.5, 1.0, 2.0)
 
 #: Seconds that a job that was given up, beyond its grace, is watched to its end before it is tidied
 #: up and another attempt begins.
@@ -444,7 +441,7 @@ class JobRun:
             return self._submit(attempt)
         except RunCancelledError as error:
             failure = Failure(cause="CANCELLED", type="Job", message=error.message)
-        except _TRANSIENT as error:
+        except TRANSIENT as error:
             message = f"it could not be submitted: {error}"
             failure = Failure(cause=cause, type=type(error).__name__, message=message)
         except StoreError:
@@ -504,21 +501,22 @@ class JobRun:
 
     # -- failures --------------------------------------------------------------------------------
 
-    def _patiently(self, what: str, work: Callable[[], _Result]) -> _Result:
+    def _patiently(
+        self, what: str, work: Callable[[], _Result], pauses: Iterable[float] | None = None
+    ) -> _Result:
         """Do what may meet a store or a service that cannot be reached for now."""
-        for delay in _PAUSES:
-            try:
-                return work()
-            except _TRANSIENT as error:
-                said = f"{self._title()}: {what} failed for now: {error}"
+
+        def failed(error: Exception, delay: float) -> None:
+            said = f"{self._title()}: {what} failed for now: {error}"
             self._tell(f"{said}; trying again in {delay:g} s")
-            self._pause(delay)
-        return work()
+
+        return patiently(work, pauses, failed=failed, pause=self._pause)
 
     def _if_possible(self, what: str, work: Callable[[], _Result]) -> _Result | None:
         """Do what no result depends on, whatever comes of it."""
         try:
-            return work()
+            # Whoever has pressed Ctrl-C twice waits for nothing.
+            return self._patiently(what, work, () if self.forced else _BRIEFLY)
         except Exception as error:  # noqa: BLE001 - a backend's failure here fails no run
             self._tell(f"{self._title()}: {what} failed: {error}; 'zenml gc' does it later")
             return None

@@ -65,16 +65,16 @@ class _Client:
 
     def submit(self, job: dict[str, Any]) -> Any:
         """Submit a job; returns its handle."""
-        return msgspec.to_builtins(self.backend.submit(msgspec.convert(job, Job)))
+        return msgspec.to_builtins(self.bench.submit(self.backend, msgspec.convert(job, Job)))
 
     def look(self, handle: dict[str, Any]) -> Any:
         """How somebody's job stands."""
-        return msgspec.to_builtins(self.backend.poll(msgspec.convert(handle, Handle)))
+        return msgspec.to_builtins(self.bench.poll(self.backend, msgspec.convert(handle, Handle)))
 
     def end(self, handle: dict[str, Any]) -> Any:
         """Cancel somebody's job by its handle, and see it end."""
         found = msgspec.convert(handle, Handle)
-        self.backend.cancel(found, 5.0)
+        self.bench.cancel(self.backend, found, 5.0)
         return msgspec.to_builtins(self.bench.end_of(self.backend, found))
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from zenml.core.contracts._backend import Backend, BackendKind
-from zenml.core.contracts._job import Handle, JobBackend, JobState
+from zenml.core.contracts._job import Handle, Job, JobBackend, JobState, LogPage
 from zenml.core.contracts._store import ArtifactStore
 from zenml.core.engine._as_job import step_request
 from zenml.core.engine._run import Run
@@ -18,6 +18,7 @@ from zenml.core.engine._session import Session
 from zenml.core.engine._steps import StepRunner
 from zenml.core.errors import RunCancelledError
 from zenml.core.jobs import JobRun
+from zenml.core.jobs._patience import patiently
 from zenml.core.jobs._task import JobOutcome, read_outcome
 from zenml.core.plan import Plan
 from zenml.core.plugins._registry import get_registry
@@ -175,13 +176,32 @@ class JobBench:
         """Poll until the service says that the job has ended."""
 
         def look() -> JobState | None:
-            state = backend.poll(handle)
+            state = self.poll(backend, handle)
             return state if state.ended else None
 
         state: JobState = wait_until(
             look, timeout=self.patience, what=f"the end of {handle.job}, as poll() tells it,"
         )
         return state
+
+    # -- a backend's verbs, asked again while its service cannot be reached, as clients do ---------
+
+    def submit(self, backend: JobBackend, job: Job) -> Handle:
+        return patiently(lambda: backend.submit(job))
+
+    def poll(self, backend: JobBackend, handle: Handle) -> JobState:
+        return patiently(lambda: backend.poll(handle))
+
+    def logs(self, backend: JobBackend, handle: Handle, cursor: str = "") -> LogPage:
+        return patiently(lambda: backend.logs(handle, cursor))
+
+    def cancel(self, backend: JobBackend, handle: Handle, grace: float) -> None:
+        patiently(lambda: backend.cancel(handle, grace))
+
+    def cleanup(self, backend: JobBackend, handle: Handle) -> None:
+        patiently(lambda: backend.cleanup(handle))
+
+    # -- what is left ----------------------------------------------------------------------------
 
     def log(self, asked: Asked, attempt: int = 1) -> str:
         """The log of an attempt, as the store has it."""

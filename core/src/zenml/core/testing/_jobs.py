@@ -223,7 +223,7 @@ class JobConformance(BackendConformance):
                 assert bench.end_of(quick, handle).ended
         finally:
             for handle in handles_of(bench, run):
-                quick.cancel(handle, 0.0)
+                bench.cancel(quick, handle, 0.0)
 
     @case()
     def test_a_secret_of_the_client_stays_with_it(
@@ -238,7 +238,7 @@ class JobConformance(BackendConformance):
             handle = asked.run.start()
             bench.end_of(quick, handle)
             said += [json.dumps(quick.render(asked.run.job(1))), str(msgspec.to_builtins(handle))]
-            said += quick.logs(handle).lines
+            said += bench.logs(quick, handle).lines
             bench.wait(asked)
             assert "environment" in bench.log(asked)
         else:
@@ -269,7 +269,7 @@ class JobConformance(BackendConformance):
         assert handle is not None
         state = bench.end_of(quick, handle)
         assert state.phase in ("succeeded", "gone"), state
-        assert not quick.logs(handle).lines, "cleanup() left the job's log with the service"
+        assert not bench.logs(quick, handle).lines, "cleanup() left the job's log with the service"
 
     @case(needs="job", otherwise="skip", tier="required")
     def test_a_users_error_is_one(self, bench: JobBench, quick: JobBackend) -> None:
@@ -388,8 +388,8 @@ class JobConformance(BackendConformance):
         """Before it began: it never does."""
         asked = bench.ask(backend_that_waits)
         handle = asked.run.start()
-        assert backend_that_waits.poll(handle).phase == "pending"
-        backend_that_waits.cancel(handle, 1.0)
+        assert bench.poll(backend_that_waits, handle).phase == "pending"
+        bench.cancel(backend_that_waits, handle, 1.0)
         self._ended(bench, backend_that_waits, asked)
 
     @case(needs="job", otherwise="skip", tier="required")
@@ -421,7 +421,7 @@ class JobConformance(BackendConformance):
         asked = bench.ask(quick, "sleep")
         handle = asked.run.start()
         bench.wait_for_marks(asked.marks)
-        quick.cancel(handle, 5.0)
+        bench.cancel(quick, handle, 5.0)
         bench.end_of(quick, handle)
         request_cancel(bench.store, asked.run.request.task.run)
         with pytest.raises(RunCancelledError):
@@ -434,7 +434,7 @@ class JobConformance(BackendConformance):
         """Whatever it was doing then, it ends."""
         asked = bench.ask(quick, "sleep")
         handle = asked.run.start()
-        quick.cancel(handle, 0.0)
+        bench.cancel(quick, handle, 0.0)
         bench.end_of(quick, handle)
 
     @case(needs="job", otherwise="skip", tier="required")
@@ -446,7 +446,7 @@ class JobConformance(BackendConformance):
         handle = asked.run.start()
         bench.wait_for_marks(asked.marks)
         bench.ask_client("end", quick, handle=msgspec.to_builtins(handle))
-        assert quick.poll(handle).ended
+        assert bench.poll(quick, handle).ended
 
     @case(needs="job", otherwise="skip", tier="required")
     def test_cancelling_what_has_ended_is_no_error(
@@ -457,10 +457,10 @@ class JobConformance(BackendConformance):
         handle = asked.run.start()
         bench.end_of(quick, handle)
         for _ in range(2):
-            quick.cancel(handle, 0.0)
+            bench.cancel(quick, handle, 0.0)
         for _ in range(2):
-            quick.cleanup(handle)
-        quick.cancel(handle, 0.0)
+            bench.cleanup(quick, handle)
+        bench.cancel(quick, handle, 0.0)
         assert bench.end_of(quick, handle).ended
         bench.wait(asked)
         assert bench.outcome(asked).status == "succeeded"
@@ -475,7 +475,7 @@ class JobConformance(BackendConformance):
         asked = bench.ask(quick, "sleep a little")
         job = asked.run.job(1)
         first = asked.run.start()
-        second = quick.submit(job)
+        second = bench.submit(quick, job)
         assert first == second
         bench.wait(asked)
         third = bench.marks(asked.marks)
@@ -491,7 +491,8 @@ class JobConformance(BackendConformance):
         client = bench.client("submit", quick, job=msgspec.to_builtins(job))
         handles: list[Handle] = []
         threads = [
-            threading.Thread(target=lambda: handles.append(quick.submit(job))) for _ in range(3)
+            threading.Thread(target=lambda: handles.append(bench.submit(quick, job)))
+            for _ in range(3)
         ]
         for thread in threads:
             thread.start()
@@ -517,7 +518,7 @@ class JobConformance(BackendConformance):
         handle = asked.run.start()
         state = bench.ask_client("look", quick, handle=msgspec.to_builtins(handle))
         assert state["phase"] in ("pending", "running"), state
-        quick.cancel(handle, 0.0)
+        bench.cancel(quick, handle, 0.0)
         bench.end_of(quick, handle)
 
     @case(needs="job", otherwise="skip", tier="required")
@@ -538,11 +539,11 @@ class JobConformance(BackendConformance):
         asked = bench.ask(quick)
         handle = asked.run.start()
         bench.wait(asked)
-        quick.cleanup(handle)
-        assert quick.poll(handle).ended
-        quick.logs(handle)
-        quick.cancel(handle, 0.0)
-        quick.cleanup(handle)
+        bench.cleanup(quick, handle)
+        assert bench.poll(quick, handle).ended
+        bench.logs(quick, handle)
+        bench.cancel(quick, handle, 0.0)
+        bench.cleanup(quick, handle)
 
     @case(needs="job", otherwise="skip", tier="required")
     def test_a_detached_run_outlives_its_client(self, bench: JobBench, quick: JobBackend) -> None:
@@ -569,11 +570,11 @@ class JobConformance(BackendConformance):
         seen: list[str] = []
 
         def look() -> bool:
-            seen.append(quick.poll(handle).phase)
-            return quick.poll(handle).ended
+            seen.append(bench.poll(quick, handle).phase)
+            return bench.poll(quick, handle).ended
 
         wait_until(look, timeout=bench.patience, what="the end of the job")
-        seen += [quick.poll(handle).phase for _ in range(3)]
+        seen += [bench.poll(quick, handle).phase for _ in range(3)]
         seen = [phase for phase, _ in groupby(seen)]
         assert [order[phase] for phase in seen] == sorted(order[phase] for phase in seen), seen
         assert "succeeded" not in seen, "the work failed"
@@ -600,7 +601,7 @@ class JobConformance(BackendConformance):
         asked = bench.ask(quick)
         handle = asked.run.start()
         bench.end_of(quick, handle)
-        lines, _ = _pages(quick, handle)
+        lines, _ = _pages(bench, quick, handle)
         assert any("work begins" in line for line in lines), lines
         bench.wait(asked)
 
@@ -613,15 +614,15 @@ class JobConformance(BackendConformance):
         handle = asked.run.start()
         lines: list[str] = []
         cursor = ""
-        while not quick.poll(handle).ended:
-            page = quick.logs(handle, cursor)
+        while not bench.poll(quick, handle).ended:
+            page = bench.logs(quick, handle, cursor)
             lines += page.lines
             cursor = page.cursor
-        more, cursor = _pages(quick.replace(), handle, cursor)
+        more, cursor = _pages(bench, quick.replace(), handle, cursor)
         lines += more
         numbers = [line[5:10] for line in lines if line.startswith("line ")]
         assert numbers == [f"{number:05d}" for number in range(2000)]
-        assert not quick.logs(handle, cursor).lines, "the last cursor gives lines again"
+        assert not bench.logs(quick, handle, cursor).lines, "the last cursor gives lines again"
         bench.wait(asked)
 
     # -- specifications --------------------------------------------------------------------------
@@ -732,10 +733,12 @@ def handles_of(bench: JobBench, run: Run, job: str = "") -> list[Handle]:
     ]
 
 
-def _pages(backend: JobBackend, handle: Handle, cursor: str = "") -> tuple[list[str], str]:
+def _pages(
+    bench: JobBench, backend: JobBackend, handle: Handle, cursor: str = ""
+) -> tuple[list[str], str]:
     lines: list[str] = []
     while True:
-        page = backend.logs(handle, cursor)
+        page = bench.logs(backend, handle, cursor)
         lines += page.lines
         if not page.lines:
             return lines, page.cursor

@@ -123,7 +123,7 @@ class OrchestratorConformance(JobConformance):
         marks = new_marks()
         with self._holding(bench, splitting, marks) as run:
             [handle] = handles_of(bench, run, "plan/")
-            splitting.cancel(handle, 0.0)  # as the machine of the engine would
+            bench.cancel(splitting, handle, 0.0)  # as the machine of the engine would
             bench.store.write(f"{marks}-released/one", b"")
             # Only another engine can have started what follows; it has seen the other step then.
             bench.wait_for_marks(marks, 3)
