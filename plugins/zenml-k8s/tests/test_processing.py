@@ -13,18 +13,17 @@ from typing import Any
 
 import pytest
 
-from zenml.core import Files, MapContext, Unit, execute_unit, open_store
+from zenml.core import Files, MapContext, Unit, WorkOrder, execute_unit, open_store
 from zenml.core.errors import (
     BackendError,
     ConfigurationError,
     DataError,
-    IntegrityError,
     RunError,
     UnitFailedError,
 )
 from zenml.k8s import ProcessingKubernetesBackend, worker
+from zenml.k8s._indexes import AGAIN, RAISED, REFUSED, divided, indexes_in
 from zenml.k8s._map import manifest_of
-from zenml.k8s._orders import AGAIN, RAISED, REFUSED, Order, divided, indexes_in
 from zenml.k8s._watching import Watcher
 
 #: What units were given, once for each time that one was executed.
@@ -86,37 +85,6 @@ def test_completed_indexes_are_read(text: str, indexes: list[int]) -> None:
     assert [*indexes_in(text)] == indexes
 
 
-class TestOrders:
-    @pytest.fixture
-    def order(self, context: MapContext) -> Order:
-        groups = divided(units(5), 1, 2)
-        return Order.put(open_store(context.store), context, groups)
-
-    def test_a_pod_gets_its_own_units(self, order: Order, context: MapContext) -> None:
-        assert order.read(1) == (context, units(5)[2:4])
-        assert order.read(2) == (context, units(5)[4:])
-
-    def test_it_is_json_for_whoever_collects_garbage(self, order: Order) -> None:
-        json.loads(order.store.read(order.key))
-        assert order.groups() == [units(5)[:2], units(5)[2:4], units(5)[4:]]
-
-    def test_the_same_units_are_the_same_order(self, order: Order, context: MapContext) -> None:
-        again = Order.put(order.store, context, divided(units(5), 1, 2))
-        assert again.digest == order.digest
-
-    @pytest.mark.parametrize("place", [5, -10])
-    def test_another_one_is_refused(self, order: Order, place: int) -> None:
-        data = bytearray(order.store.read(order.key))
-        data[place] ^= 1
-        order.store.write(order.key, bytes(data))
-        with pytest.raises(IntegrityError, match="not the one that was given"):
-            order.read(2)
-
-    def test_an_index_that_it_has_not_is_refused(self, order: Order) -> None:
-        with pytest.raises(IntegrityError, match="no index 3"):
-            order.read(3)
-
-
 # -- manifests -----------------------------------------------------------------------------------
 
 
@@ -133,7 +101,7 @@ def test_the_manifest(context: MapContext) -> None:
     context = MapContext(
         store="file:///store", scope=context.scope, step="Größe!", run="20260102-r"
     )
-    order = Order(open_store(context.store), context.scope, "0" * 64)
+    order = WorkOrder(open_store(context.store), context.scope, "0" * 64)
     found = json.dumps(manifest_of(backend, order, context, 13), indent=2, ensure_ascii=False)
     path = Path(__file__).parent / "golden" / "processing.json"
     if not path.exists():
@@ -145,7 +113,7 @@ def test_the_manifest(context: MapContext) -> None:
 class TestManifests:
     def made(self, context: MapContext, count: int = 5, **options: Any) -> Any:
         backend = ProcessingKubernetesBackend(**options)
-        order = Order(open_store(context.store), context.scope, "0" * 64)
+        order = WorkOrder(open_store(context.store), context.scope, "0" * 64)
         return manifest_of(backend, order, context, count)
 
     def test_the_name_is_the_same_for_the_same_work(self, context: MapContext) -> None:
@@ -194,13 +162,13 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str], int], int]:
 
 class TestWorkers:
     def command(self, context: MapContext, name: str = "double", **changes: str) -> list[str]:
-        order = Order.put(open_store(context.store), context, [units(3, name)])
+        order = WorkOrder.put(open_store(context.store), context, [units(3, name)])
         told = {"store": context.store, "order": order.key, "digest": order.digest, **changes}
         arguments = [word for name, value in told.items() for word in (f"--{name}", value)]
         return ["python", "-m", "zenml.k8s.worker", *arguments]
 
-    def order(self, command: list[str], context: MapContext) -> Order:
-        return Order(open_store(context.store), context.scope, command[-1])
+    def order(self, command: list[str], context: MapContext) -> WorkOrder:
+        return WorkOrder(open_store(context.store), context.scope, command[-1])
 
     def test_they_leave_results(self, work: Any, context: MapContext) -> None:
         command = self.command(context)
@@ -387,12 +355,12 @@ class TestMaps:
             [job] = cluster.jobs.values()
             order = order_of(job, context)
             for index in range(3):
-                order.put_results(index, [index])
+                order.execute(index)
             cluster.change_job(job, completedIndexes="0,2")
 
         thread = threading.Thread(target=complete)
         thread.start()
-        assert [next(iterator), next(iterator)] == [(0, 0), (2, 2)]
+        assert [next(iterator), next(iterator)] == [(0, 0), (2, 4)]
         thread.join()
         iterator.close()
 
@@ -423,7 +391,7 @@ class TestMaps:
         self, backend: Any, cluster: Cluster, server: Any, context: MapContext
     ) -> None:
         # Its client died after some of the results, which the second one does not ask for again.
-        order = Order.put(
+        order = WorkOrder.put(
             open_store(context.store), _without_run(context), divided(units(4), 8, None)
         )
         job = manifest_of(backend, order, context, 4)
@@ -442,15 +410,15 @@ class TestMaps:
         assert next(results) == (0, 0)
         _, job = cluster.jobs.popitem()
         order = order_of(job, context)
-        order.put_results(1, [2])
-        order.put_results(2, [4])
+        order.execute(1)
+        order.execute(2)
         cluster._tell("jobs", "DELETED", job)
         assert [*results] == [(1, 2), (2, 4)]
 
     def test_one_that_had_failed_is_begun_again(
         self, backend: Any, cluster: Cluster, server: Any, context: MapContext
     ) -> None:
-        order = Order.put(
+        order = WorkOrder.put(
             open_store(context.store), _without_run(context), divided(units(2), 8, None)
         )
         job = manifest_of(backend, order, context, 2)
@@ -465,7 +433,7 @@ class TestMaps:
     def test_pods_with_more_memory_are_not_those_of_an_earlier_client(
         self, backend: Any, cluster: Cluster, server: Any, context: MapContext
     ) -> None:
-        order = Order.put(
+        order = WorkOrder.put(
             open_store(context.store), _without_run(context), divided(units(2), 8, None)
         )
         cluster._make(manifest_of(backend, order, context, 2))
@@ -475,9 +443,9 @@ class TestMaps:
         assert len(cluster.jobs) == 1
 
 
-def order_of(job: Any, context: MapContext) -> Order:
+def order_of(job: Any, context: MapContext) -> WorkOrder:
     digest = job["metadata"]["annotations"]["zenml.io/digest"]
-    return Order(open_store(context.store), context.scope, digest)
+    return WorkOrder(open_store(context.store), context.scope, digest)
 
 
 def _without_run(context: MapContext) -> MapContext:

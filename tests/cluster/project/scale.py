@@ -24,6 +24,7 @@ from zenml.core import (
     OrchestratorBackend,
     PlanWork,
     StepContext,
+    WorkOrder,
     open_store,
 )
 from zenml.core._clock import now
@@ -34,8 +35,6 @@ from zenml.core.plugins._registry import get_registry
 from zenml.k8s import OrchestratorKubernetesBackend, ProcessingKubernetesBackend
 from zenml.k8s._api import Api, connect
 from zenml.k8s._options import KubernetesOptions
-from zenml.k8s._orders import Order
-from zenml.k8s.worker import _execute
 from zenml.local import OrchestratorLocalBackend
 from zenml.pipelines import Pipeline, step
 
@@ -114,7 +113,7 @@ def work(annotations: dict[str, str], store: ArtifactStore) -> None:
     index = annotations.get("batch.kubernetes.io/job-completion-index")
     if index is not None:
         scope = annotations["zenml.io/order"].partition("/orders/")[0]
-        _execute(Order(store, scope, annotations["zenml.io/digest"]), int(index))
+        WorkOrder(store, scope, annotations["zenml.io/digest"]).execute(int(index))
         return
     key = annotations["zenml.io/task"]
     task = msgspec.json.decode(store.read(key), type=Task)

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         step,
     )
     from zenml.core.engine._answers import Answer, answer_unit
+    from zenml.core.engine._orders import PlacedOrder, WorkOrder
     from zenml.core.engine._records import Outcome, RunStarted, StepRecord
     from zenml.core.engine._run import Run
     from zenml.core.engine._ship import ship_code
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
         "OrchestratorBackend",
         "Outcome",
         "Phase",
+        "PlacedOrder",
         "Plan",
         "PlanWork",
         "PlannedStep",
@@ -100,6 +102,7 @@ if TYPE_CHECKING:
         "TrainingBackend",
         "Unit",
         "UnitFunction",
+        "WorkOrder",
         "answer_unit",
         "check_key",
         "execute_unit",
@@ -138,6 +141,7 @@ else:
             "OrchestratorBackend": _CONTRACTS,
             "Outcome": "zenml.core.engine._records",
             "Phase": _CONTRACTS,
+            "PlacedOrder": "zenml.core.engine._orders",
             "Plan": "zenml.core.plan",
             "PlanWork": _CONTRACTS,
             "PlannedStep": "zenml.core.plan",
@@ -154,6 +158,7 @@ else:
             "TrainingBackend": _CONTRACTS,
             "Unit": _CONTRACTS,
             "UnitFunction": _CONTRACTS,
+            "WorkOrder": "zenml.core.engine._orders",
             "answer_unit": "zenml.core.engine._answers",
             "check_key": _CONTRACTS,
             "execute_unit": "zenml.core.engine._units",

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import msgspec
 
-from zenml.core import MapContext, Unit, open_store, safe_segment, ship_code
+from zenml.core import MapContext, Unit, WorkOrder, open_store, safe_segment, ship_code
 from zenml.core.errors import BackendError, RunError
 from zenml.k8s import _manifest
 from zenml.k8s._api import connect, jobs_in
+from zenml.k8s._indexes import AGAIN, RAISED, REFUSED, divided, indexes_in
 from zenml.k8s._jobs import Place, ask, create, end_pods, remove, warnings_about
-from zenml.k8s._orders import AGAIN, RAISED, REFUSED, Order, divided, indexes_in
 from zenml.k8s._states import needs_events, state_of
 from zenml.k8s._watching import Seen, Watcher, trim_pod
 
@@ -69,7 +69,7 @@ def map_units(
 
 
 def manifest_of(
-    backend: ProcessingKubernetesBackend, order: Order, context: MapContext, count: int
+    backend: ProcessingKubernetesBackend, order: WorkOrder, context: MapContext, count: int
 ) -> dict[str, Any]:
     """The Job that carries out an order of ``count`` indexes."""
     labels = _manifest.labels_of(backend, context.run or context.scope, context.step, 1)
@@ -174,7 +174,7 @@ class _Map:
         groups = divided(
             list(self._units.values()), self._backend.parallelism, self._backend.units_per_pod
         )
-        self._order = Order.put(self._store, self._order_context, groups)
+        self._order = WorkOrder.put(self._store, self._order_context, groups)
         self._digests = [[unit.digest for unit in group] for group in groups]
         self._units.clear()
         manifest = manifest_of(self._backend, self._order, self._context, len(groups))
@@ -190,7 +190,7 @@ class _Map:
 
     def _adopt(self, name: str, job: Mapping[str, Any]) -> bool:
         """Whether a Job does all that is wanted, in the pods that are wanted."""
-        order = Order(self._store, self._context.scope, job["digest"] or "")
+        order = WorkOrder(self._store, self._context.scope, job["digest"] or "")
         try:
             groups = order.groups()
         except Exception:  # noqa: BLE001 - whatever it is, it is not ours

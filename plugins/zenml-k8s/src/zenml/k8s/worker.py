@@ -11,9 +11,9 @@ import os
 import sys
 import traceback
 
-from zenml.core import answer_unit, open_store
-from zenml.core.errors import StoreError, StoreUnavailableError
-from zenml.k8s._orders import AGAIN, RAISED, REFUSED, Order
+from zenml.core import WorkOrder
+from zenml.core.errors import StoreUnavailableError
+from zenml.k8s._indexes import AGAIN, RAISED, REFUSED
 
 __all__: list[str] = []
 
@@ -26,32 +26,21 @@ def main() -> int:
     parser.add_argument("--digest", required=True)
     given = parser.parse_args()
     try:
-        scope = given.order.partition("/orders/")[0]
-        order = Order(open_store(given.store), scope, given.digest)
-        return _execute(order, int(os.environ["JOB_COMPLETION_INDEX"]))
-    except StoreUnavailableError as error:
+        order = WorkOrder.open(given.store, given.order, given.digest)
+        index = int(os.environ["JOB_COMPLETION_INDEX"])
+        answer = order.execute(index)
+    except StoreUnavailableError as problem:
         # A folder that a pod does not see, none like it will.
         lasting = given.store.startswith("file:")
-        return _end(REFUSED if lasting else AGAIN, f"the pod does not reach the store: {error}")
-    except Exception as error:  # noqa: BLE001 - before it is a unit's, it is everybody's
-        traceback.print_exception(error)
-        return _end(REFUSED, f"the pod cannot begin its work: {error}")
-
-
-def _execute(order: Order, index: int) -> int:
-    context, units = order.read(index)
-    results = []
-    for number, unit in enumerate(units, 1):
-        answer = answer_unit(unit, context)
-        error = answer.exception()
-        if error is not None:
-            print(f"unit {number} of {len(units)}, {unit.function}: {error}", file=sys.stderr)
-            with contextlib.suppress(StoreError):
-                order.put_error(index, answer)
-            return AGAIN if isinstance(error, StoreUnavailableError) else RAISED
-        results.append(answer.value)
-    order.put_results(index, results)
-    return 0
+        return _end(REFUSED if lasting else AGAIN, f"the pod does not reach the store: {problem}")
+    except Exception as problem:  # noqa: BLE001 - before it is a unit's, it is everybody's
+        traceback.print_exception(problem)
+        return _end(REFUSED, f"the pod cannot begin its work: {problem}")
+    error = None if answer is None else answer.exception()
+    if error is None:
+        return 0
+    print(f"index {index}: {error}", file=sys.stderr)
+    return AGAIN if isinstance(error, StoreUnavailableError) else RAISED
 
 
 def _end(code: int, words: str) -> int:
