@@ -17,6 +17,7 @@ nox.options.sessions = ["lint", "typecheck", "tests"]
 # One command installs all of them, so that none is looked for in an index.
 DISTRIBUTIONS = {
     "zenml-core": "./core[testing]",
+    "zenml-beam": "./plugins/zenml-beam",
     "zenml-gcaip": "./plugins/zenml-gcaip",
     "zenml-gcp": "./plugins/zenml-gcp",
     "zenml-k8s": "./plugins/zenml-k8s",

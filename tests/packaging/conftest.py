@@ -55,6 +55,12 @@ DISTRIBUTIONS = (
         extras=(("testing", ("pytest",)),),
     ),
     Distribution(
+        name="zenml-beam",
+        folder=ROOT / "plugins" / "zenml-beam",
+        packages=frozenset({"beam"}),
+        requires=frozenset({"zenml-core"}),
+    ),
+    Distribution(
         name="zenml-gcaip",
         folder=ROOT / "plugins" / "zenml-gcaip",
         packages=frozenset({"gcaip"}),

@@ -6,12 +6,14 @@ from zenml.core.lazy import attach
 
 if TYPE_CHECKING:
     from zenml.beam._pipeline import pipeline_for
+    from zenml.beam.processing import ProcessingBeamBackend
 
-    __all__ = ["pipeline_for"]
+    __all__ = ["ProcessingBeamBackend", "pipeline_for"]
 else:
     __getattr__, __dir__, __all__ = attach(
         __name__,
         {
+            "ProcessingBeamBackend": "zenml.beam.processing",
             "pipeline_for": "zenml.beam._pipeline",
         },
     )

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import stat
+import sys
 from collections.abc import Iterator
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from zenml.core import WorkOrder
+from zenml.core.errors import StoreUnavailableError
 
 __all__ = ["ExecuteOrder", "indexes"]
 
@@ -39,12 +44,13 @@ class ExecuteOrder(beam.DoFn):  # type: ignore[misc]
         """Once in each worker."""
         self._order = WorkOrder.open(*self._told)
         self._over = False
+        _free_standard_output()
 
     def process(self, index: int) -> list[int]:
         """Execute an index.
 
         Raises:
-            StoreError: the store cannot be read or written; the engine tries again.
+            StoreError: the store cannot be used, or a unit could not; the engine tries again.
         """
         if self._over:
             return []  # a unit has raised, so nobody wants the others' results
@@ -52,8 +58,18 @@ class ExecuteOrder(beam.DoFn):  # type: ignore[misc]
         if answer is None:
             self._finished.inc()
             return [index]
+        error = answer.exception()
+        if isinstance(error, StoreUnavailableError):
+            raise error
         # Tried again, it would raise again. The client hears of it from the store.
         self._raised.inc()
         self._over = True
         _log.warning("index %d: %s: %s", index, answer.error, answer.message)
         return []
+
+
+def _free_standard_output() -> None:
+    """Let units print in a process of Beam's worker pool, which never reads what it pipes."""
+    with contextlib.suppress(OSError):
+        if sys.argv[:1] == ["-c"] and stat.S_ISFIFO(os.fstat(1).st_mode):
+            os.dup2(2, 1)
