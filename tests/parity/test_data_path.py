@@ -23,7 +23,14 @@ VARIANTS = {
     "shuffled, and everything twice": ({"processing": "shuffled", "workers": 1}, 2),
     "shuffled otherwise": ({"processing": "shuffled", "workers": 2, "steps": 2}, 4),
     "as a job": ({"processing": "threads", "workers": 2, "jobs": "jobs"}, 4),
+    "a pipeline of Beam": ({"processing": "beam", "workers": 1, "steps": 2}, 2),
     "two workers of Dask": ({"processing": "dask", "workers": 2}, 2),
+}
+
+#: What is not installed everywhere: module and distribution.
+ENGINES = {
+    "beam": ("zenml.beam", "zenml-beam"),
+    "dask": ("acme_zenml_dask", "acme-zenml-dask"),
 }
 
 #: What is made of the rows, as Polars 2.1.0 writes it. It changes only together with a format's
@@ -88,8 +95,9 @@ def test_every_artifact_has_the_same_digest(
     reference: dict[str, str],
 ) -> None:
     how, threads = variant
-    if how["processing"] == "dask" and find_spec("acme_zenml_dask") is None:
-        pytest.skip("acme-zenml-dask is not installed")
+    module, distribution = ENGINES.get(how["processing"], ("zenml.local", ""))
+    if find_spec(module) is None:
+        pytest.skip(f"{distribution} is not installed")
     assert len(reference) == 24
     assert digests(project, tmp_path, how, threads) == reference
 

@@ -61,7 +61,7 @@ def wait(payload, files):
 def _build_prism() -> Path:
     version = metadata.version("apache-beam")
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    program = root / "zenml-tests" / f"prism-{version}" / "prism"
+    program = root / "zenml" / "services" / "prism" / f"v{version}" / "prism"
     if not program.exists():
         go = shutil.which("go")
         if go is None:

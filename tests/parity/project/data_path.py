@@ -177,6 +177,10 @@ def processing(kind, workers, at_the_end):
             LocalCluster(n_workers=workers, host="127.0.0.1", dashboard_address=None)
         )
         return ProcessingDaskBackend(address=cluster.scheduler_address)
+    if kind == "beam":
+        from zenml.beam import ProcessingBeamBackend
+
+        return ProcessingBeamBackend()
     if kind == "shuffled":
         return Shuffled(seed=workers)
     return ProcessingLocalBackend(mode=kind, workers=workers)
@@ -185,9 +189,9 @@ def processing(kind, workers, at_the_end):
 def main(how):
     """Run it.
 
-    ``processing``: threads, processes, shuffled or dask. ``workers``: how many units at once, and
-    the seed of what is shuffled. ``steps``: how many steps at once. ``jobs``: a folder, where the
-    plan is run by a job. ``store``: the artifact store.
+    ``processing``: threads, processes, shuffled, beam or dask. ``workers``: how many units at once,
+    and the seed of what is shuffled. ``steps``: how many steps at once. ``jobs``: a folder, where
+    the plan is run by a job. ``store``: the artifact store.
     """
     source = Path("rows.csv")
     if not source.exists():

@@ -84,8 +84,8 @@ class _Map:
             placed = PlacedOrder(self._store, self._context, wanted, size)
             options = {"runner": self._backend.runner, **self._backend.options}
             order = placed.order
-            driver.send(Job(options, self._store.url, order.key, order.digest, placed.count))
-            driver.begun.wait()
+            driver.send(Job(options, self._context.store, order.key, order.digest, placed.count))
+            driver.ready.wait()
             left, pause, outcome = set(numbers), _SOON, None
             while outcome is None and left:
                 outcome = driver.wait(pause)

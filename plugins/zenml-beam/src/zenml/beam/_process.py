@@ -27,7 +27,8 @@ class Driver:
     """A process that runs one pipeline. Closing it ends whatever runs on this machine for that.
 
     Attributes:
-        begun: Set when the pipeline begins, or cannot.
+        ready: Set when the pipeline begins, or cannot.
+        begun: Whether it has.
     """
 
     def __init__(self) -> None:
@@ -49,7 +50,8 @@ class Driver:
             start_new_session=True,
         )
         assert self._process.stdout is not None
-        self.begun = threading.Event()
+        self.ready = threading.Event()
+        self.begun = False
         self._outcomes: SimpleQueue[Outcome | None] = SimpleQueue()
         self._thread = threading.Thread(
             target=self._listen, args=[self._process.stdout], name="zenml-beam", daemon=True
@@ -64,12 +66,17 @@ class Driver:
             self._process.stdin.flush()
 
     def wait(self, seconds: float) -> Outcome | int | None:
-        """How the pipeline ended, or the exit code of a process that could not say; else None."""
+        """How the pipeline ended, or the exit code of a process that died over it; else None."""
         try:
             outcome = self._outcomes.get(timeout=seconds)
         except Empty:
             return None
-        return outcome or self._process.wait()
+        if outcome is None:
+            code = self._process.wait()
+            if self.begun:
+                return code
+            outcome = Outcome("FAILED", f"its process did not start, with exit code {code}")
+        return outcome
 
     def close(self) -> None:
         """End the process, and everything that it has started."""
@@ -90,8 +97,10 @@ class Driver:
     def _listen(self, answers: IO[bytes]) -> None:
         with answers:
             for line in answers:
-                if line != BEGUN:
+                if line == BEGUN:
+                    self.begun = True
+                else:
                     self._outcomes.put(msgspec.json.decode(line, type=Outcome))
-                self.begun.set()
-        self.begun.set()
+                self.ready.set()
+        self.ready.set()
         self._outcomes.put(None)
