@@ -107,6 +107,27 @@ class TestParameters:
         assert done.returncode == 0
 
 
+class TestCheck:
+    def test_prism_has_to_be_a_program(self, tmp_path: Path) -> None:
+        file = tmp_path / "prism"
+        options = {"prism_location": str(file)}
+        backend = ProcessingBeamBackend(runner="PrismRunner", options=options)
+
+        [_, absent] = backend.check()
+        file.touch()
+        [_, no_program] = backend.check()
+        file.chmod(0o755)
+        [_, program] = backend.check()
+
+        assert "is not there" in absent.detail
+        assert "go install" in str(absent.remedy)
+        assert "cannot be executed" in no_program.detail
+        assert [absent.ok, no_program.ok, program.ok] == [False, False, True]
+
+    def test_beams_own_runners_need_nothing(self) -> None:
+        assert [found.ok for found in ProcessingBeamBackend().check()] == [True]
+
+
 class TestPipeline:
     def test_it_is_as_large_for_many_units_as_for_one(self, context: MapContext) -> None:
         store = "gs://bucket/artifacts"
