@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -29,6 +29,12 @@ from harness import (
     make_private_key,
 )
 
+if TYPE_CHECKING:
+    from harness.dataflow import DataflowServer
+
+#: The versions that Beam takes.
+BEAM = "constraints-beam.txt"
+
 
 @pytest.fixture(scope="session")
 def gcs_server() -> Iterator[GCSServer]:
@@ -45,6 +51,20 @@ def vertex(gcs_server: GCSServer) -> Iterator[VertexServer]:
         EXECUTOR: environment(*PREBUILT, ours=[]),
     }
     with VertexServer(images, {"STORAGE_EMULATOR_HOST": gcs_server.url}) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def dataflow(gcs_server: GCSServer) -> Iterator[DataflowServer]:
+    """Dataflow, for the whole session; it has Beam's image, and one of ours."""
+    # Where there is no Beam, nothing asks for it.
+    from harness.dataflow import IMAGE, SDK_IMAGE, DataflowServer
+
+    images = {
+        SDK_IMAGE: environment("apache-beam[gcp]", "polars", "rich", ours=[], constraints=BEAM),
+        IMAGE: environment(ours=["zenml-dataflow"], constraints=BEAM),
+    }
+    with DataflowServer(images, gcs_server, {"STORAGE_EMULATOR_HOST": gcs_server.url}) as server:
         yield server
 
 

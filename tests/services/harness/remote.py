@@ -66,17 +66,21 @@ class Environment:
         return Environment(folder)
 
 
-def environment(*requirements: str, ours: Sequence[str] = ("zenml-core",)) -> Environment:
+def environment(
+    *requirements: str,
+    ours: Sequence[str] = ("zenml-core",),
+    constraints: str = "constraints.txt",
+) -> Environment:
     """The environment that an image would have, made now or earlier, here or in another process.
 
     Args:
-        requirements: What it holds besides, such as ``scikit-learn``; in the versions of
-            constraints.txt.
+        requirements: What it holds besides, such as ``scikit-learn``.
         ours: Distributions of this checkout, such as ``zenml-steps[sklearn]``; no index is asked
             for them, nor for those that they need.
+        constraints: The file of this checkout that has the versions.
     """
     parts: list[str | Path] = [sys.version, *sorted(requirements), *sorted(ours)]
-    parts.append(ROOT / "constraints.txt")
+    parts.append(ROOT / constraints)
     if ours:
         folders = [ROOT / "core", *sorted((ROOT / "plugins").iterdir())]
         parts += [folder / part for folder in folders for part in ("src", "pyproject.toml")]
@@ -86,7 +90,7 @@ def environment(*requirements: str, ours: Sequence[str] = ("zenml-core",)) -> En
         if ours:
             _run([_builder().python, str(ROOT / ".ci" / "wheels.py"), str(folder / "wheels")])
             pins = ["--constraint", str(folder / "wheels" / "local.txt")]
-        _install(folder, *pins, *ours, *requirements)
+        _install(folder, ROOT / constraints, *pins, *ours, *requirements)
 
     return _made("environments", parts, make)
 
@@ -215,13 +219,13 @@ def _made(kind: str, parts: Sequence[str | Path], make: Callable[[Path], None]) 
 def _builder() -> Environment:
     """What wheels are built with."""
     parts: list[str | Path] = [sys.version, ROOT / "constraints.txt"]
-    return _made("builders", parts, lambda folder: _install(folder, "hatchling"))
+    return _made("builders", parts, lambda folder: _install(folder, parts[1], "hatchling"))
 
 
-def _install(folder: Path, *arguments: str) -> None:
+def _install(folder: Path, constraints: str | Path, *arguments: str) -> None:
     venv = folder / "venv"
     python = str(venv / "bin" / "python")
-    pinned = ["--constraint", str(ROOT / "constraints.txt"), *arguments]
+    pinned = ["--constraint", str(constraints), *arguments]
     uv = shutil.which("uv")
     if uv is None:
         _run([sys.executable, "-m", "venv", str(venv)])
