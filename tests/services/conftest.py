@@ -32,9 +32,6 @@ from harness import (
 if TYPE_CHECKING:
     from harness.dataflow import DataflowServer
 
-#: The versions that Beam takes.
-BEAM = "constraints-beam.txt"
-
 
 @pytest.fixture(scope="session")
 def gcs_server() -> Iterator[GCSServer]:
@@ -61,8 +58,8 @@ def dataflow(gcs_server: GCSServer) -> Iterator[DataflowServer]:
     from harness.dataflow import IMAGE, SDK_IMAGE, DataflowServer
 
     images = {
-        SDK_IMAGE: environment("apache-beam[gcp]", "polars", "rich", ours=[], constraints=BEAM),
-        IMAGE: environment(ours=["zenml-dataflow"], constraints=BEAM),
+        SDK_IMAGE: environment("apache-beam", "google-cloud-storage", "polars", ours=[]),
+        IMAGE: environment(ours=["zenml-dataflow"]),
     }
     with DataflowServer(images, gcs_server, {"STORAGE_EMULATOR_HOST": gcs_server.url}) as server:
         yield server

@@ -567,7 +567,8 @@ def _as_json(message: Any) -> dict[str, Any]:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+    # A connection for each request: suites look for what is left open in this process.
+    protocol_version = "HTTP/1.0"
     disable_nagle_algorithm = True
     server_of: DataflowServer
 

@@ -66,21 +66,17 @@ class Environment:
         return Environment(folder)
 
 
-def environment(
-    *requirements: str,
-    ours: Sequence[str] = ("zenml-core",),
-    constraints: str = "constraints.txt",
-) -> Environment:
+def environment(*requirements: str, ours: Sequence[str] = ("zenml-core",)) -> Environment:
     """The environment that an image would have, made now or earlier, here or in another process.
 
     Args:
-        requirements: What it holds besides, such as ``scikit-learn``.
+        requirements: What it holds besides, such as ``scikit-learn``; in the versions of
+            constraints.txt.
         ours: Distributions of this checkout, such as ``zenml-steps[sklearn]``; no index is asked
             for them, nor for those that they need.
-        constraints: The file of this checkout that has the versions.
     """
     parts: list[str | Path] = [sys.version, *sorted(requirements), *sorted(ours)]
-    parts.append(ROOT / constraints)
+    parts.append(ROOT / "constraints.txt")
     if ours:
         folders = [ROOT / "core", *sorted((ROOT / "plugins").iterdir())]
         parts += [folder / part for folder in folders for part in ("src", "pyproject.toml")]
@@ -90,7 +86,7 @@ def environment(
         if ours:
             _run([_builder().python, str(ROOT / ".ci" / "wheels.py"), str(folder / "wheels")])
             pins = ["--constraint", str(folder / "wheels" / "local.txt")]
-        _install(folder, ROOT / constraints, *pins, *ours, *requirements)
+        _install(folder, *pins, *ours, *requirements)
 
     return _made("environments", parts, make)
 
@@ -219,13 +215,13 @@ def _made(kind: str, parts: Sequence[str | Path], make: Callable[[Path], None]) 
 def _builder() -> Environment:
     """What wheels are built with."""
     parts: list[str | Path] = [sys.version, ROOT / "constraints.txt"]
-    return _made("builders", parts, lambda folder: _install(folder, parts[1], "hatchling"))
+    return _made("builders", parts, lambda folder: _install(folder, "hatchling"))
 
 
-def _install(folder: Path, constraints: str | Path, *arguments: str) -> None:
+def _install(folder: Path, *arguments: str) -> None:
     venv = folder / "venv"
     python = str(venv / "bin" / "python")
-    pinned = ["--constraint", str(constraints), *arguments]
+    pinned = ["--constraint", str(ROOT / "constraints.txt"), *arguments]
     uv = shutil.which("uv")
     if uv is None:
         _run([sys.executable, "-m", "venv", str(venv)])

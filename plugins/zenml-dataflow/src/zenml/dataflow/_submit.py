@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -45,7 +46,11 @@ def submit(options: DataflowOptions, name: str, placed: PlacedOrder, context: Ma
         order = placed.order
         pipeline_for(pipeline, context.store, order.key, order.digest, placed.count)
         result = DataflowRunner().run_pipeline(pipeline, told)
-        return str(result.job_id())
+        job = str(result.job_id())
+        # Beam closes none of its clients, and there are cycles around them.
+        del pipeline, result
+        gc.collect()
+        return job
 
 
 def requirements_of(context: MapContext) -> dict[str, str]:
