@@ -18,6 +18,7 @@ nox.options.sessions = ["lint", "typecheck", "tests"]
 DISTRIBUTIONS = {
     "zenml-core": "./core[testing]",
     "zenml-beam": "./plugins/zenml-beam",
+    "zenml-dataflow": "./plugins/zenml-dataflow",
     "zenml-gcaip": "./plugins/zenml-gcaip",
     "zenml-gcp": "./plugins/zenml-gcp",
     "zenml-k8s": "./plugins/zenml-k8s",

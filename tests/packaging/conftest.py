@@ -61,6 +61,12 @@ DISTRIBUTIONS = (
         requires=frozenset({"zenml-core"}),
     ),
     Distribution(
+        name="zenml-dataflow",
+        folder=ROOT / "plugins" / "zenml-dataflow",
+        packages=frozenset({"dataflow"}),
+        requires=frozenset({"zenml-beam", "zenml-core", "zenml-gcp", "zenml-local"}),
+    ),
+    Distribution(
         name="zenml-gcaip",
         folder=ROOT / "plugins" / "zenml-gcaip",
         packages=frozenset({"gcaip"}),

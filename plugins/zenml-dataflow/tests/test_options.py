@@ -44,7 +44,7 @@ def test_nothing_of_beam_is_imported_before_a_map() -> None:
     ("parameter", "value"),
     [
         ("project", "12"),
-        ("staging_location", "/tmp/staging"),
+        ("staging_location", "/staging"),
         ("temp_location", "gs://B/x"),
         ("region", "europe"),
         ("job_name", "My job"),

@@ -6,10 +6,12 @@ python tests/services/harness COMMAND…        while that command runs, with al
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -45,7 +47,9 @@ def main() -> int:
         with GCSServer() as gcs:
             place = {"STORAGE_EMULATOR_HOST": gcs.url}
             machines = {IMAGE: images[IMAGE].folder}
-            with VertexServer(images, place) as vertex, ComputeServer(machines) as compute:
+            with contextlib.ExitStack() as opened:
+                vertex = opened.enter_context(VertexServer(images, place))
+                compute = opened.enter_context(ComputeServer(machines))
                 variables = {
                     **place,
                     "COMPUTE_ENDPOINT": compute.url,
@@ -54,6 +58,12 @@ def main() -> int:
                     "GCP_BUCKET": gcs.make_bucket("my-bucket"),
                     "GCP_REGION": "europe-west1",
                 }
+                if find_spec("apache_beam"):
+                    from harness.dataflow import SDK_IMAGE, DataflowServer
+
+                    beam = environment("apache-beam", "google-cloud-storage", *theirs, ours=[])
+                    served = DataflowServer({SDK_IMAGE: beam}, gcs, place)
+                    variables["DATAFLOW_ENDPOINT"] = opened.enter_context(served).url
                 if sys.argv[1:]:
                     return subprocess.call(sys.argv[1:], env={**os.environ, **variables})
                 exports = "".join(f"    export {n}={v}\n" for n, v in variables.items())

@@ -205,7 +205,7 @@ class _Map:
 
     def _follow(self) -> Iterator[tuple[int, Any]]:
         pause, job_pause = _STORE_EVERY[0], _JOB_EVERY[0]
-        looked, done_since = 0.0, 0.0
+        looked, done_since, runs = 0.0, 0.0, False
         while True:
             found = self._results()
             yield from found
@@ -217,6 +217,8 @@ class _Map:
                 job = self._persist(lambda: self._look(self._job))
                 if job is None or _state(job) != "DONE":
                     self._judge(job, moment)
+                    if not runs and _state(job) == "RUNNING":
+                        pause, runs = _STORE_EVERY[0], True  # small maps are over soon
                 elif done_since and moment - done_since > _SEEN_IN:
                     if not self._found:
                         self._fail("the job is done, and results are missing", "LOST")
@@ -225,7 +227,7 @@ class _Map:
                     self._start()
                 else:
                     done_since, job_pause = done_since or moment, _JOB_EVERY[0]
-            pause = _STORE_EVERY[0] if found else min(pause * 1.5, _STORE_EVERY[1])
+            pause = _STORE_EVERY[0] if found else min(pause * 1.2, _STORE_EVERY[1])
             time.sleep(pause)
 
     def _results(self) -> list[tuple[int, Any]]:
