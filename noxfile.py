@@ -23,6 +23,7 @@ DISTRIBUTIONS = {
     "zenml-gcp": "./plugins/zenml-gcp",
     "zenml-k8s": "./plugins/zenml-k8s",
     "zenml-local": "./plugins/zenml-local",
+    "zenml-spark": "./plugins/zenml-spark",
     "zenml-steps": "./plugins/zenml-steps[image,sklearn,sql]",
 }
 

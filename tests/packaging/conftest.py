@@ -91,6 +91,12 @@ DISTRIBUTIONS = (
         requires=frozenset({"zenml-core"}),
     ),
     Distribution(
+        name="zenml-spark",
+        folder=ROOT / "plugins" / "zenml-spark",
+        packages=frozenset({"spark"}),
+        requires=frozenset({"zenml-core", "zenml-local"}),
+    ),
+    Distribution(
         name="zenml-steps",
         folder=ROOT / "plugins" / "zenml-steps",
         packages=frozenset({"datasources", "steps"}),

@@ -1,0 +1,5 @@
+"""A standalone Spark cluster on loopback."""
+
+from harness.standalone import Standalone
+
+__all__ = ["Standalone"]
