@@ -82,8 +82,15 @@ def options(standalone: Standalone) -> dict[str, Any]:
     }
 
 
+@pytest.fixture
+def workers(standalone: Standalone) -> Iterator[None]:
+    """Starts again what a test has killed."""
+    yield
+    standalone.restore()
+
+
 @pytest.fixture(autouse=True)
-def nothing_left_on_the_cluster(standalone: Standalone) -> Iterator[None]:
+def nothing_left_on_the_cluster(standalone: Standalone, workers: None) -> Iterator[None]:
     with nothing_left_behind(timeout=60):
         yield
     wait_until(
@@ -146,11 +153,8 @@ def test_a_machine_that_goes_is_done_without(
     standalone: Standalone, options: dict[str, Any], context: MapContext
 ) -> None:
     backend = ProcessingSparkBackend(**options)
-    try:
-        with when_begun(context, lambda: standalone.kill("worker-2")):
-            assert mapped(backend, slow(context, 12, 0.5), context) == [*range(12)]
-    finally:
-        standalone.start_worker(2)
+    with when_begun(context, lambda: standalone.kill("worker-2")):
+        assert mapped(backend, slow(context, 12, 0.5), context) == [*range(12)]
 
 
 def test_a_unit_that_always_ends_its_worker_is_told(
@@ -203,7 +207,7 @@ def test_an_application_that_somebody_kills_is_cancelled(
         standalone.kill_application(application["id"])
 
     with when_begun(context, kill), pytest.raises(RunError) as raised:
-        mapped(ProcessingSparkBackend(**options), slow(context, 4, 600), context)
+        mapped(ProcessingSparkBackend(**options), slow(context, 4, 60), context)
 
     assert raised.value.cause == "CANCELLED", raised.value
 
@@ -217,7 +221,7 @@ def test_a_job_that_somebody_kills_is_cancelled(
 
     options["conf"] = {**options["conf"], "spark.ui.port": "0"}
     with when_begun(context, kill), pytest.raises(RunError) as raised:
-        mapped(ProcessingSparkBackend(**options), slow(context, 4, 600), context)
+        mapped(ProcessingSparkBackend(**options), slow(context, 4, 60), context)
 
     assert raised.value.cause == "CANCELLED", raised.value
 
@@ -228,7 +232,7 @@ def test_a_driver_that_is_killed_is_missed(options: dict[str, Any], context: Map
         os.kill(driver, signal.SIGKILL)
 
     with when_begun(context, kill), pytest.raises(RunError, match="signal SIGKILL") as raised:
-        mapped(ProcessingSparkBackend(**options), slow(context, 4, 600), context)
+        mapped(ProcessingSparkBackend(**options), slow(context, 4, 60), context)
 
     assert raised.value.cause == "LOST"
 
@@ -236,7 +240,7 @@ def test_a_driver_that_is_killed_is_missed(options: dict[str, Any], context: Map
 def test_nothing_outlives_a_client_that_is_killed(
     options: dict[str, Any], context: MapContext, tmp_path: Path
 ) -> None:
-    told = json.dumps({"options": options, "units": msgspec.to_builtins(slow(context, 4, 600))})
+    told = json.dumps({"options": options, "units": msgspec.to_builtins(slow(context, 4, 60))})
     script = f"""
 import json, msgspec
 from zenml.core import MapContext, Unit

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -59,7 +60,7 @@ class Standalone:
         try:
             self._start_master()
             for number in range(1, self._count + 1):
-                self.start_worker(number)
+                self._start_worker(number)
         except BaseException:
             self.stop()
             raise
@@ -68,14 +69,11 @@ class Standalone:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start_worker(self, number: int) -> None:
-        """Start a worker, and wait until the master knows it."""
-        host = f"127.0.0.{number}"
-        address = ["--host", host, "--port", "0", "--webui-port", "0"]
-        place = ["--work-dir", str(self.folder / f"work-{number}")]
-        size = ["--cores", "1", "--memory", "1G"]
-        self._start(f"worker-{number}", host, "worker.Worker", *address, *place, *size, self.url)
-        self._wait_for_log(f"worker-{number}", r"Successfully registered with master")
+    def restore(self) -> None:
+        """Start the workers that were killed."""
+        for number in range(1, self._count + 1):
+            if f"worker-{number}" not in self._running:
+                self._start_worker(number)
 
     def kill(self, name: str) -> None:
         """Kill ``master`` or ``worker-1`` with all that it has started, at once."""
@@ -104,24 +102,18 @@ class Standalone:
 
     def applications(self) -> list[dict[str, Any]]:
         """The applications that run or wait."""
-        with urllib.request.urlopen(f"{self.page}/json/", timeout=10) as answer:  # noqa: S310
-            told = json.load(answer)
+        told = json.loads(_page(f"{self.page}/json/"))
         return [app for app in told["activeapps"] if app["state"] in ("RUNNING", "WAITING")]
 
     def kill_application(self, app_id: str) -> None:
         """What the button on the master's page does."""
-        data = f"id={app_id}&terminate=true".encode()
-        url = f"{self.page}/app/kill/"
-        urllib.request.urlopen(url, data=data, timeout=10).close()  # noqa: S310
+        _press(self.page, "app/kill/", id=app_id, terminate="true")
 
     def kill_job(self, app_id: str) -> None:
         """What the button on the page of an application's job does; it has one job."""
-        url = f"{self.page}/app/?appId={app_id}"
-        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310
-            page = answer.read().decode()
+        page = _page(f"{self.page}/app/?appId={app_id}")
         place = next(part for part in page.split('"') if re.match(r"http://[\w.]+:\d+/?$", part))
-        url = f"{place.rstrip('/')}/jobs/job/kill/"
-        urllib.request.urlopen(url, data=b"id=0", timeout=10).close()  # noqa: S310
+        _press(f"{place.rstrip('/')}/jobs", "job/kill/", id="0")
 
     def stop(self) -> None:
         """End all of it."""
@@ -135,6 +127,16 @@ class Standalone:
         self._start("master", "127.0.0.1", "master.Master", *address)
         self.url = self._wait_for_log("master", r"Starting Spark master at (spark://\S+)")
         self.page = self._wait_for_log("master", r"MasterWebUI.* started at (http://\S+)")
+
+    def _start_worker(self, number: int) -> None:
+        """Start a worker, and wait until the master knows it."""
+        host = f"127.0.0.{number}"
+        address = ["--host", host, "--port", "0", "--webui-port", "0"]
+        place = ["--work-dir", str(self.folder / f"work-{number}")]
+        size = ["--cores", "1", "--memory", "1G"]
+        self._log(f"worker-{number}").unlink(missing_ok=True)
+        self._start(f"worker-{number}", host, "worker.Worker", *address, *place, *size, self.url)
+        self._wait_for_log(f"worker-{number}", r"Successfully registered with master")
 
     def _start(self, name: str, host: str, what: str, *arguments: str) -> None:
         spec = find_spec("pyspark")
@@ -182,6 +184,20 @@ class Standalone:
             return None if found is None else found[found.re.groups and 1]
 
         return _wait(look, seconds, f"{pattern!r} in the log of {name}")
+
+
+def _page(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310
+        text: str = answer.read().decode()
+    return text
+
+
+def _press(page: str, button: str, **fields: str) -> None:
+    """Send the form of a button, with the token that Spark's page has put into it."""
+    found = re.search(r'name="csrfToken" value="(\w+)"', _page(f"{page}/"))
+    token = {"csrfToken": found[1]} if found else {}
+    data = urllib.parse.urlencode({**fields, **token}).encode()
+    urllib.request.urlopen(f"{page}/{button}", data=data, timeout=10).close()  # noqa: S310
 
 
 def _wait(look: Callable[[], _T | None], seconds: float, what: str) -> _T:

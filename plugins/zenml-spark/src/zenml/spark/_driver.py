@@ -29,7 +29,7 @@ from importlib import metadata
 from typing import IO, TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from pyspark import SparkContext
+    from pyspark import SparkContext, StatusTracker
 
 __all__ = ["main"]
 
@@ -40,6 +40,10 @@ _GRACE: Final = 10.0
 
 #: Seconds that executors are waited for: the first one, and then until no more have come.
 _FIRST_WITHIN, _SETTLED_AFTER = 15.0, 1.0
+
+#: Seconds between two looks at what was asked, which cost nothing, and at Spark's numbers of tasks
+#: while they change, and while they do not.
+_TICK, _BUSY, _QUIET = 0.01, 0.05, 0.2
 
 #: What the JVM says each time that it starts, and what nobody needs to know.
 _NOISE: Final = b"WARNING: Using incubator modules"
@@ -103,7 +107,7 @@ def _listen(given: IO[bytes], asked: queue.Queue[Any], scratch: str) -> None:
     """Hand on what is asked for; when nobody is there any more, see that this ends."""
     for line in given:
         asked.put(json.loads(line))
-    for _ in range(2):  # what waits for an order, and what waits for the end
+    for _ in range(3):  # whoever waits for an order, follows a job, and waits for the end
         asked.put(None)
     time.sleep(_GRACE)
     shutil.rmtree(scratch, ignore_errors=True)
@@ -188,28 +192,36 @@ def _run(context: SparkContext, order: dict[str, Any], asked: queue.Queue[Any], 
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    tracker, before, told_of_error, pause = context.statusTracker(), (0, 0), False, 0.02
-    while asked.empty() and not ended:
-        numbers = [0, 0]
-        for job in tracker.getJobIdsForGroup(_GROUP):
-            for stage in getattr(tracker.getJobInfo(job), "stageIds", ()):
-                found = tracker.getStageInfo(stage)
-                if found is not None:
-                    numbers[0] += found.numActiveTasks
-                    numbers[1] += found.numCompletedTasks
-        if (numbers[0], numbers[1]) != before:
-            before = numbers[0], numbers[1]
-            say(active=before[0], done=before[1])
-        if raised.value and not told_of_error:
-            told_of_error = True
+    tracker, before, cancelled, look_at = context.statusTracker(), (0, 0), False, 0.0
+    while not ended:
+        with contextlib.suppress(queue.Empty):
+            asked.get(timeout=_TICK)
+            return  # nobody wants it any more
+        if raised.value and not cancelled:
             context.cancelJobGroup(_GROUP)
+            cancelled = True
             say(raised=True)
-        thread.join(pause)
-        pause = min(pause * 1.5, 0.2)
-    if ended:
-        if raised.value and not told_of_error:
-            say(raised=True)
-        say(ended=ended[0])
+        if time.monotonic() >= look_at:
+            numbers = _numbers(tracker)
+            if numbers != before:
+                say(active=numbers[0], done=numbers[1])
+            look_at = time.monotonic() + (_QUIET if numbers == before else _BUSY)
+            before = numbers
+    if raised.value and not cancelled:
+        say(raised=True)
+    say(ended=ended[0])
+
+
+def _numbers(tracker: StatusTracker) -> tuple[int, int]:
+    """How many tasks run, and how many are done."""
+    active = done = 0
+    for job in tracker.getJobIdsForGroup(_GROUP):
+        for stage in getattr(tracker.getJobInfo(job), "stageIds", ()):
+            found = tracker.getStageInfo(stage)
+            if found is not None:
+                active += found.numActiveTasks
+                done += found.numCompletedTasks
+    return active, done
 
 
 def _versions(context: SparkContext, names: list[str]) -> list[tuple[str, str]]:

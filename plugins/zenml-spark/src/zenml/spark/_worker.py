@@ -22,12 +22,17 @@ def execute(
 ) -> None:
     """Do the indexes of one task; counts those of which a unit has raised.
 
+    What is left when a unit has raised, in whatever task, is not begun.
+
     Raises:
         StoreError: the order cannot be read, or results cannot be written. Spark tries again.
     """
     order = WorkOrder.open(store, key, digest)
     for index in indexes:
         try:
+            # Spark needs a moment to cancel a job, in which it begins further tasks.
+            if order.finished()[1]:
+                return
             if order.execute(index) is not None:
                 raised.add(1)
         except StoreUnavailableError:
