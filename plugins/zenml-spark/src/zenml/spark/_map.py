@@ -30,7 +30,7 @@ _MOST_TASKS: Final = 4000
 _LOOK_FIRST, _LOOK_LATER = 0.05, 1.0
 
 #: Seconds that a driver without a word may take to start; a JVM on a busy machine takes some.
-_STARTED_WITHIN: Final = 120.0
+_STARTED_WITHIN: Final = 300.0
 
 _BUSY: Final = (
     "the cluster has no free cores or memory for it: start workers, ask for less (conf "
@@ -100,7 +100,8 @@ class _Map:
         self._ran = time.monotonic()
 
     def results(self) -> Iterator[tuple[int, Any]]:
-        size = self._backend.units_per_task or self._size(self._wait_for_cores())
+        cores = self._wait_for_cores()
+        size = self._backend.units_per_task or self._size(cores)
         store = open_store(self._context.store)
         placed = PlacedOrder(store, self._context, self._units, size)
         order = {
