@@ -8,7 +8,15 @@ from zenml.beam import ProcessingBeamBackend
 from zenml.core.testing import ProcessingConformance
 
 
-class TestInProcess(ProcessingConformance):
+class _OnBeam(ProcessingConformance):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def patience(cls):
+        # Each map imports Beam, which takes a busy machine half a minute; some try three times.
+        return 300.0
+
+
+class TestInProcess(_OnBeam):
     @pytest.fixture(scope="class")
     @classmethod
     def backend(cls):
@@ -21,7 +29,7 @@ class TestInProcess(ProcessingConformance):
         return subject.capabilities - {"parallel"}
 
 
-class TestPrism(ProcessingConformance):
+class TestPrism(_OnBeam):
     @pytest.fixture(scope="class")
     @classmethod
     def backend(cls, prism):

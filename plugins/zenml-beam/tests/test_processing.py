@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import grpc
@@ -40,7 +40,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(command: list[str], port: int, **options: Any) -> Iterator[None]:
+def running(command: list[str], port: int, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """A server in a process group of its own, from when it listens on."""
     process = subprocess.Popen(command, start_new_session=True, **options)
 
@@ -51,10 +51,18 @@ def running(command: list[str], port: int, **options: Any) -> Iterator[None]:
 
     try:
         wait_until(listens, timeout=60, what=f"{command}")
-        yield
+        yield process
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+class Server(NamedTuple):
+    """A job service that runs."""
+
+    endpoint: str
+    process: subprocess.Popen[bytes]
 
 
 #: What Prism calls the first job that it is given.
@@ -259,11 +267,15 @@ class TestJobService:
     """Prism stands for any engine with a job service: it is there before a map, and stays."""
 
     @pytest.fixture
-    def endpoint(self, prism: str) -> Iterator[str]:
+    def service(self, prism: str) -> Iterator[Server]:
         port = free_port()
         command = [prism, f"--job_port={port}", "--serve_http=false", "--log_level=error"]
-        with running(command, port):
-            yield f"localhost:{port}"
+        with running(command, port) as process:
+            yield Server(f"localhost:{port}", process)
+
+    @pytest.fixture
+    def endpoint(self, service: Server) -> str:
+        return service.endpoint
 
     @pytest.fixture
     def pool(self, tmp_path: Path) -> Iterator[str]:
@@ -328,6 +340,21 @@ class TestJobService:
         canceller.join()
 
         assert raised.value.cause == "CANCELLED"
+
+    def test_one_that_dies_amid_the_work_is_missed(
+        self, service: Server, pool: str, context: MapContext, units: Units, tmp_path: Path
+    ) -> None:
+        mark = tmp_path / "mark"
+
+        def kill() -> None:
+            wait_until(mark.exists, timeout=60)
+            service.process.kill()
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        with nothing_left_behind(), pytest.raises(RunError, match="the Beam pipeline failed once"):
+            mapped(self.backend(service.endpoint, pool), units("wait", [str(mark)]), context)
+        killer.join()
 
     def test_one_that_is_not_there_is_named(self, context: MapContext, units: Units) -> None:
         backend = self.backend(f"localhost:{free_port()}", "localhost:1")

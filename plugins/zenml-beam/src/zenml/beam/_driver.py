@@ -94,12 +94,17 @@ class _Run:
             self._submitted.set()
 
     def _state(self) -> str:
-        """How a pipeline has ended that is not done."""
+        """How a pipeline has ended that is not done; one that has not is cancelled."""
+        from apache_beam.runners.runner import PipelineState
+
         try:
             assert self._result is not None
-            return str(self._result.state)
+            state = str(self._result.state)
+            if not PipelineState.is_terminal(state):
+                self._result.cancel()
         except Exception:  # noqa: BLE001 - the service may be what failed
             return "FAILED"
+        return state
 
     def give_up(self) -> None:
         """Cancel what a job service elsewhere has been given; what is here is about to end."""
