@@ -21,9 +21,9 @@ class TestStandaloneCluster(ProcessingConformance):
     @pytest.fixture(scope="class")
     @classmethod
     def backend(cls, standalone):
-        # A core of each worker: two maps at once have one each.
+        # One core of each worker, so that there is room for two maps at once.
         return ProcessingSparkBackend(
             master=standalone.url,
             python=sys.executable,
-            conf={"spark.cores.max": "1", "spark.driver.host": "127.0.0.1"},
+            conf={"spark.cores.max": "2", "spark.driver.host": "127.0.0.1"},
         )

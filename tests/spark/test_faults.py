@@ -78,7 +78,7 @@ def options(standalone: Standalone) -> dict[str, Any]:
     return {
         "master": standalone.url,
         "python": sys.executable,
-        "conf": {"spark.driver.host": "127.0.0.1"},
+        "conf": {"spark.cores.max": "2", "spark.driver.host": "127.0.0.1"},
     }
 
 

@@ -64,7 +64,7 @@ def test_the_quickstart_gives_the_same_bytes(
 ) -> None:
     here = digests("here")
     assert digests("local", {"master": "local[2]"}) == here
-    conf = {"spark.driver.host": "127.0.0.1"}
+    conf = {"spark.cores.max": "2", "spark.driver.host": "127.0.0.1"}
     cluster = {"master": standalone.url, "python": sys.executable, "conf": conf}
     assert digests("cluster", cluster) == here
 

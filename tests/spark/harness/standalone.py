@@ -1,4 +1,4 @@
-"""A standalone Spark cluster: a master and two workers of one core each, real ones, on loopback.
+"""A standalone Spark cluster: a master and two workers of two cores each, real ones, on loopback.
 
 Each has a folder of its own and any free port. They end with whoever started them, also if that is
 killed, and with them the executors and all that these have started: see ``_keeper.py`` of the other
@@ -133,7 +133,7 @@ class Standalone:
         host = f"127.0.0.{number}"
         address = ["--host", host, "--port", "0", "--webui-port", "0"]
         place = ["--work-dir", str(self.folder / f"work-{number}")]
-        size = ["--cores", "1", "--memory", "1G"]
+        size = ["--cores", "2", "--memory", "2G"]
         self._log(f"worker-{number}").unlink(missing_ok=True)
         self._start(f"worker-{number}", host, "worker.Worker", *address, *place, *size, self.url)
         self._wait_for_log(f"worker-{number}", r"Successfully registered with master")
