@@ -227,7 +227,7 @@ class _Map:
                     self._start()
                 else:
                     done_since, job_pause = done_since or moment, _JOB_EVERY[0]
-            pause = _STORE_EVERY[0] if found else min(pause * 1.2, _STORE_EVERY[1])
+            pause = _STORE_EVERY[0] if found else min(pause * 1.1, _STORE_EVERY[1])
             time.sleep(pause)
 
     def _results(self) -> list[tuple[int, Any]]:
