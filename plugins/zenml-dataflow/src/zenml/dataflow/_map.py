@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
+import msgspec
+
 from zenml.core import MapContext, PlacedOrder, Unit, open_store, safe_segment, ship_code
 from zenml.core.errors import (
     BackendError,
@@ -21,7 +23,7 @@ from zenml.core.errors import (
 from zenml.dataflow._api import SECONDS, ask, connect
 from zenml.dataflow._options import DataflowOptions
 from zenml.dataflow._states import ENDED, failure_of
-from zenml.dataflow._submit import staging_of, submit
+from zenml.dataflow._submit import distributions_of, staging_of, submit
 
 if TYPE_CHECKING:
     from zenml.dataflow.processing import ProcessingDataFlowBackend
@@ -89,7 +91,8 @@ class _Map:
         self._found = False
         _refuse_unreachable(backend, context.store)
         self._clients = connect(backend)
-        self._context = ship_code(context)
+        requires = {**distributions_of(units), **context.requires}
+        self._context = msgspec.structs.replace(ship_code(context), requires=requires)
         self._units = units
         self._begun = self._answered = time.monotonic()
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 import gc
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from zenml.core import MapContext, PlacedOrder, safe_segment
+from zenml.core import MapContext, PlacedOrder, Unit, safe_segment
 from zenml.core.image import write_packages
 from zenml.dataflow._options import GPUS, DataflowOptions
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
 
-__all__ = ["requirements_of", "staging_of", "submit"]
+__all__ = ["distributions_of", "requirements_of", "staging_of", "submit"]
 
 #: What the client has installed may name private places, and nobody needs to know.
 _EXPERIMENTS: Final = ("disable_logging_submission_environment",)
@@ -58,6 +58,20 @@ def requirements_of(context: MapContext) -> dict[str, str]:
     versions = {name: found for name, found in context.requires.items() if " " not in found}
     ours = {name: metadata.version(name) for name in ("zenml-core", "zenml-dataflow")}
     return {**versions, **ours}
+
+
+def distributions_of(units: Iterable[Unit]) -> dict[str, str]:
+    """The installed distributions that the units' own code is in, with their versions.
+
+    A step's closure names what its code imports from elsewhere, and not where it is itself.
+    """
+    paths = {unit.function.partition(":")[0].replace(".", "/") for unit in units}
+    files = {f"{path}{end}" for path in paths for end in (".py", "/__init__.py")}
+    return {
+        found.name: found.version
+        for found in metadata.distributions()
+        if any(str(file) in files for file in found.files or ())
+    }
 
 
 def staging_of(options: DataflowOptions, store: str) -> str | None:
