@@ -1,4 +1,4 @@
-"""The conformance suite, on this machine and on a standalone cluster."""
+"""The conformance suite, on a standalone cluster and, with ``--full-local``, on this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from zenml.spark import ProcessingSparkBackend
 class TestThisMachine(ProcessingConformance):
     @pytest.fixture(scope="class")
     @classmethod
-    def backend(cls):
+    def backend(cls, request):
+        if not request.config.getoption("full_local", False):
+            pytest.skip("--full-local runs the suite here, too: some twelve minutes")
         return ProcessingSparkBackend(master="local[2]")
 
 

@@ -79,6 +79,11 @@ def _build_prism() -> Path:
     return program
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("beam", "Apache Beam (zenml-beam)")
+    group.addoption("--full-prism", action="store_true", help="conformance on Prism, too")
+
+
 @pytest.fixture(scope="session")
 def prism() -> str:
     """The path of Prism's program."""

@@ -32,5 +32,8 @@ class TestInProcess(_OnBeam):
 class TestPrism(_OnBeam):
     @pytest.fixture(scope="class")
     @classmethod
-    def backend(cls, prism):
+    def backend(cls, request):
+        if not request.config.getoption("full_prism", False):
+            pytest.skip("--full-prism runs the suite on Prism, too: some ten minutes")
+        prism = request.getfixturevalue("prism")
         return ProcessingBeamBackend(runner="PrismRunner", options={"prism_location": prism})
