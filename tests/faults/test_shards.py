@@ -81,8 +81,9 @@ def test_only_the_shards_that_are_left_are_done_again(
     store = checks.store_at(tmp_path / "store")
     assert step not in checks.committed(store)
     known = finished(tmp_path / "store") & set(given)
-    # What came back is remembered; each of the two workers may have finished one more.
-    assert after <= len(known) <= after + 2
+    # What came back is remembered, and what workers had finished meanwhile: one more each, or
+    # several where the client was slow to be killed.
+    assert after <= len(known)
 
     status, said, maps = run(project, tmp_path / "store", mode=mode)
     assert status == 0, said
