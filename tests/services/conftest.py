@@ -56,7 +56,12 @@ def dataflow(gcs_server: GCSServer) -> Iterator[DataflowServer]:
     """Dataflow, for the whole session; it has Beam's image, and one of ours."""
     # Where there is no Beam, nothing asks for it.
     from harness.dataflow import IMAGE, SDK_IMAGE, DataflowServer
+    from harness.prism import prism
 
+    try:
+        prism()  # made now, if it is not there: no job waits for that
+    except (OSError, RuntimeError) as error:
+        pytest.skip(f"Prism cannot be had here: {str(error)[-500:]}")
     images = {
         SDK_IMAGE: environment("apache-beam", "google-cloud-storage", "polars", ours=[]),
         IMAGE: environment(ours=["zenml-dataflow"]),
