@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -125,3 +127,26 @@ def compute(certificate: Path) -> Iterator[ComputeServer]:
 def machine(compute: ComputeServer) -> dict[str, Any]:
     """Parameters of a backend whose machines are there."""
     return {"project": "my-project", "image": IMAGE, "api_endpoint": compute.url}
+
+
+@pytest.fixture
+def run_example() -> Callable[..., str]:
+    """Runs a script of the examples with all services, as a reader would; gives what it prints."""
+    root = Path(__file__).parents[2]
+
+    def run(script: str, *arguments: str) -> str:
+        services = [sys.executable, "tests/services/harness"]
+        done = subprocess.run(
+            [*services, sys.executable, f"examples/{script}", *arguments],
+            cwd=root,
+            env={**os.environ, "COLUMNS": "120"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run

@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).parents[2]
+from collections.abc import Callable
 
 
-def test_the_example_runs() -> None:
-    services = [sys.executable, "tests/services/harness"]
-    done = subprocess.run(
-        [*services, sys.executable, "examples/dataflow/process_on_dataflow.py"],
-        cwd=ROOT,
-        env={**os.environ, "COLUMNS": "120"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Arrives more than 15 minutes late?" in done.stdout
-    assert "preprocesser succeeded" in done.stdout
+def test_the_example_runs(run_example: Callable[..., str]) -> None:
+    said = run_example("dataflow/process_on_dataflow.py")
+    assert "Arrives more than 15 minutes late?" in said
+    assert "preprocesser succeeded" in said

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from harness import IMAGE
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -21,19 +16,8 @@ ROOT = Path(__file__).parents[2]
     ],
     ids=["vertex", "machine"],
 )
-def test_the_example_runs(example: list[str]) -> None:
+def test_the_example_runs(run_example: Callable[..., str], example: list[str]) -> None:
     script, *arguments = example
-    services = [sys.executable, "tests/services/harness"]
-    done = subprocess.run(
-        [*services, sys.executable, f"examples/gcp/{script}", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "COLUMNS": "120"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Arrives more than 15 minutes late?" in done.stdout
-    assert "trainer succeeded" in done.stdout
+    said = run_example(f"gcp/{script}", *arguments)
+    assert "Arrives more than 15 minutes late?" in said
+    assert "trainer succeeded" in said

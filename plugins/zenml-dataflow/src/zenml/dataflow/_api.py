@@ -9,10 +9,9 @@ import threading
 from collections.abc import Iterator
 from typing import Any, Final
 
-from zenml.core.errors import BackendError
 from zenml.dataflow._options import DataflowOptions
 
-__all__ = ["SECONDS", "Clients", "ask", "connect", "refusal"]
+__all__ = ["SECONDS", "Clients", "ask", "connect"]
 
 #: Seconds that one request may take.
 SECONDS: Final = 60.0
@@ -68,47 +67,22 @@ def ask(options: DataflowOptions, what: str, *, waiting: bool = False) -> Iterat
         ConnectionError: it may be answered later.
         BackendError: it will not be.
     """
-    from google.api_core import exceptions as api
-    from google.auth import exceptions as auth
-    from requests import exceptions as http
+    from zenml.gcp import asking
 
-    try:
+    with asking(what, quota=_QUOTA, remedy=lambda *told: _remedy(options, *told), waiting=waiting):
         yield
-    except (http.RequestException, auth.TransportError, api.RetryError) as error:
-        raise ConnectionError(f"{what}: {error}") from None
-    except auth.GoogleAuthError as error:
-        said = f"the credentials for {what} are not good (any more): {error}"
-        if waiting:
-            raise ConnectionError(f"{said}; log in again") from None
-        remedy = "gcloud auth application-default login"
-        raise BackendError(said, remedy=remedy) from None
-    except api.GoogleAPICallError as error:
-        raise refusal(options, what, error, waiting=waiting) from None
 
 
-def refusal(
-    options: DataflowOptions, what: str, error: Any, *, waiting: bool = False
-) -> ConnectionError | BackendError:
-    """What an answer of Google's means that is not the one that was asked for."""
-    said, status = " ".join(str(error.message).split()), int(error.code or 0)
-    if status >= 500 or (status == 429 and not _QUOTA.search(said)):
-        return ConnectionError(f"{what}: {status} {said}")
-    if status == 401 and waiting:
-        return ConnectionError(f"the credentials for {what} have run out: {said}; log in again")
-    remedy: str | None = None
-    if status == 401:
-        remedy = "gcloud auth application-default login"
-    elif status == 429:
-        remedy = (
+def _remedy(options: DataflowOptions, status: int, _: str, off: bool) -> str | None:
+    if status == 429:
+        return (
             "wait until other jobs have ended, take another region=, or have the quota raised "
             "(console, 'IAM & Admin', 'Quotas')"
         )
-    elif status == 403 and ("SERVICE_DISABLED" in str(error) or "has not been used" in said):
-        remedy = f"gcloud services enable dataflow.googleapis.com --project {options.project}"
-    elif status == 403:
-        remedy = "'zenml backend permissions' prints the roles that are needed"
-    elif status == 404:
-        remedy = f"check project= and region=: gcloud projects describe {options.project}"
-    elif status == 400:
-        remedy = "correct the backend's parameters"
-    return BackendError(f"Google Cloud refuses {what}: {said}", remedy=remedy)
+    if off:
+        return f"gcloud services enable dataflow.googleapis.com --project {options.project}"
+    if status == 403:
+        return "'zenml backend permissions' prints the roles that are needed"
+    if status == 404:
+        return f"check project= and region=: gcloud projects describe {options.project}"
+    return "correct the backend's parameters" if status == 400 else None

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator
 from typing import Any, Final
 
-from zenml.core.errors import BackendError
 from zenml.gcaip._options import VertexOptions
 
 __all__ = ["SECONDS", "ask", "connect", "location", "logging_session", "logging_url"]
@@ -98,49 +97,33 @@ def ask(options: VertexOptions, what: str, *, waiting: bool = False) -> Iterator
         BackendError: it will not be.
     """
     from google.api_core import exceptions as api
-    from google.auth import exceptions as auth
     from requests import exceptions as http
 
-    try:
-        yield
-    except (http.Timeout, api.DeadlineExceeded, api.GatewayTimeout) as error:
-        raise TimeoutError(f"{what}: no answer in time: {error}") from None
-    except (http.RequestException, auth.TransportError, api.RetryError) as error:
-        raise ConnectionError(f"{what}: {error}") from None
-    except auth.GoogleAuthError as error:
-        said = f"the credentials for {what} are not good (any more): {error}"
-        if waiting:
-            raise ConnectionError(f"{said}; log in again") from None
-        remedy = "gcloud auth application-default login"
-        raise BackendError(said, remedy=remedy) from None
-    except api.GoogleAPICallError as error:
-        raise _refusal(options, what, error, waiting=waiting) from None
+    from zenml.gcp import asking
+
+    with asking(what, quota=_QUOTA, remedy=lambda *told: _remedy(options, *told), waiting=waiting):
+        try:
+            yield
+        except (http.Timeout, api.DeadlineExceeded, api.GatewayTimeout) as error:
+            raise TimeoutError(f"{what}: no answer in time: {error}") from None
 
 
-def _refusal(options: VertexOptions, what: str, error: Any, *, waiting: bool) -> Exception:
-    said, status = " ".join(str(error.message).split()), int(error.code or 0)
-    if status >= 500 or (status == 429 and not _QUOTA.search(said)):
-        return ConnectionError(f"{what}: {status} {said}")
-    if status == 401 and waiting:
-        return ConnectionError(f"the credentials for {what} have run out: {said}; log in again")
-    remedy: str | None = None
-    if status == 401:
-        remedy = "gcloud auth application-default login"
-    elif status == 429:
-        remedy = (
+def _remedy(options: VertexOptions, status: int, said: str, off: bool) -> str | None:
+    if status == 429:
+        return (
             "have the quota raised (console, 'IAM & Admin', 'Quotas'), wait until other jobs have "
             "ended, or take another gpu_type= or region=; SPOT and FLEX_START have quotas of "
             "their own"
         )
-    elif status == 403 and ("SERVICE_DISABLED" in str(error) or "has not been used" in said):
+    if off:
         service = "logging" if "logging.googleapis" in said else "aiplatform"
-        remedy = f"gcloud services enable {service}.googleapis.com --project {options.project}"
-    elif status == 403:
-        remedy = "'zenml backend permissions' prints the role that is needed"
-    elif status == 404:
-        remedy = "check project= and region=: gcloud projects describe " + options.project
-    elif status == 400 and _PLACE.search(said):
-        remedy = "take another gpu_type=, machine_type= or region="
-    elif status == 400:
-        remedy = "correct the backend's parameters; 'zenml plan --render' shows what is sent"
-    return BackendError(f"Google Cloud refuses {what}: {said}", remedy=remedy)
+        return f"gcloud services enable {service}.googleapis.com --project {options.project}"
+    if status == 403:
+        return "'zenml backend permissions' prints the role that is needed"
+    if status == 404:
+        return f"check project= and region=: gcloud projects describe {options.project}"
+    if status == 400 and _PLACE.search(said):
+        return "take another gpu_type=, machine_type= or region="
+    if status == 400:
+        return "correct the backend's parameters; 'zenml plan --render' shows what is sent"
+    return None
