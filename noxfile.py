@@ -5,6 +5,7 @@ Where nox finds uv, it makes and fills the environments with uv; otherwise plain
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Collection
 
@@ -14,6 +15,9 @@ nox.needs_version = ">=2024.4.15"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["lint", "typecheck", "tests"]
+
+# As pip does, where a company's own certificates are installed.
+os.environ.setdefault("UV_SYSTEM_CERTS", "true")
 
 # One command installs all of them, so that none is looked for in an index.
 DISTRIBUTIONS = {
