@@ -1,7 +1,8 @@
 """The data path by hand, with Polars.
 
 One expression or two for each thing wanted, streaming throughout. Statistics come from the counts
-of distinct values: sorting ten million numbers for their quantiles takes ten times as long.
+of distinct values: sorting ten million numbers for their quantiles takes ten times as long. Texts
+are looked up by a cast to an enumeration: ``replace_strict`` takes a tenth longer in all.
 """
 
 from __future__ import annotations
@@ -83,9 +84,8 @@ def main(source: str, out: Path, describe: Any = describe) -> None:
     def encoded(name: str) -> pl.Expr:
         counts = training.group_by(pl.col(name).fill_null("")).len()
         ranked = counts.sort(["len", name], descending=[True, False])
-        vocabulary = ranked.collect(engine="streaming")[name]
-        places = pl.Series(range(len(vocabulary)))
-        return pl.col(name).fill_null("").replace_strict(vocabulary, places, default=-1)
+        vocabulary = pl.Enum(ranked.collect(engine="streaming")[name])
+        return pl.col(name).fill_null("").cast(vocabulary, strict=False).to_physical().fill_null(-1)
 
     columns = [scaled(name).alias(name) for name in numeric]
     columns += [encoded(name).alias(name) for name in text]

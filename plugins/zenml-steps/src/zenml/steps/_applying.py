@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -48,7 +48,7 @@ def apply_transform(transform: Mapping[str, Any], frame: pl.DataFrame) -> pl.Dat
 
 
 def prepared(columns: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A transform's columns, for applying them many times: with vocabularies as types."""
+    """A transform's columns, for applying them many times: with vocabularies for looking up."""
     return [
         {**column, "steps": [_with_vocabulary(step) for step in column["steps"]]}
         for column in columns
@@ -56,9 +56,34 @@ def prepared(columns: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _with_vocabulary(step: Mapping[str, Any]) -> Mapping[str, Any]:
-    if "vocabulary" not in step or isinstance(step["vocabulary"], pl.Enum):
+    if "vocabulary" not in step or isinstance(step["vocabulary"], _Vocabulary):
         return step
-    return {**step, "vocabulary": pl.Enum(pl.Series(step["vocabulary"], dtype=pl.String))}
+    return {**step, "vocabulary": _Vocabulary(step["vocabulary"])}
+
+
+class _Vocabulary:
+    """Texts and their places."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._places = {text: float(place) for place, text in enumerate(texts)}
+        self._type = pl.Enum(pl.Series(texts, dtype=pl.String))
+
+    def look_up(self, texts: pl.Series) -> pl.Series:
+        """Text to its place, or -1; null stays null."""
+        # Each cast takes time for every category, also for those that do not occur.
+        if 8 * len(self._places) > len(texts):
+            return _numbered(texts, lambda text: self._places.get(text, -1.0))
+        places = texts.cast(self._type, strict=False).to_physical()
+        found: pl.Series = places.cast(pl.Float64).fill_null(-1.0)
+        return found.set(texts.is_null(), None) if texts.null_count() else found
+
+
+def _numbered(texts: pl.Series, number_of: Callable[[str], float]) -> pl.Series:
+    """Text to a number, which is asked for once for each that occurs; null stays null."""
+    different = texts.drop_nulls().unique()
+    numbers = pl.Series(texts.name, map(number_of, different.to_list()), dtype=pl.Float64)
+    found: pl.Series = numbers.gather(texts.cast(pl.Enum(different)).to_physical())
+    return found
 
 
 def conform(transform: Mapping[str, Any], frame: pl.DataFrame) -> dict[str, pl.Series]:
@@ -300,21 +325,11 @@ def _text(value: Any, kind: str) -> str:
 
 def _look_up(step: Mapping[str, Any], texts: pl.Series) -> pl.Series:
     """Text to a number; null stays null."""
-    found: pl.Series
     if step["method"] == "hash_strings":
-        different = texts.drop_nulls().unique()
         buckets = step["hash_buckets"]
-        numbers = pl.Series(
-            [_hash(text) % buckets for text in different.to_list()], dtype=pl.Float64
-        )
-        found = texts.replace_strict(different, numbers, default=None, return_dtype=pl.Float64)
-    else:
-        vocabulary = _with_vocabulary(step)["vocabulary"]
-        places = texts.cast(vocabulary, strict=False).to_physical()
-        found = places.cast(pl.Float64).fill_null(-1.0)
-        if texts.null_count():
-            found = found.set(texts.is_null(), None)
-    return found
+        return _numbered(texts, lambda text: float(_hash(text) % buckets))
+    vocabulary: _Vocabulary = _with_vocabulary(step)["vocabulary"]
+    return vocabulary.look_up(texts)
 
 
 def _hash(text: str) -> int:
