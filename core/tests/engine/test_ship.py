@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,11 @@ def fail_at_two(payload, files):
 @step
 def spread(context: StepContext, payloads: list[int]):
     return context.map(multiply, payloads)
+
+
+@step
+def given(context: StepContext, imports: list[str]):
+    return context.map(multiply, [1], imports=imports)
 
 
 @step
@@ -182,6 +188,17 @@ class TestInARun:
         assert context.requires["msgspec"] == msgspec.__version__
         assert context.requires["zenml-core"].startswith("api ")
         assert [*context.sources] == ["shipping_user:spread"]
+
+    def test_what_a_step_says_that_its_units_import_a_worker_has_to_have(
+        self, user: Any, run_one: Any, cache: str
+    ) -> None:
+        imports = ["yaml", "json", "helper", "no_such_module"]
+        run_one(user.given(imports=imports), user.Elsewhere(cache=cache))
+
+        [context] = user.contexts
+        assert context.requires["pyyaml"] == metadata.version("pyyaml")
+        # The rest is of no distribution.
+        assert context.requires.keys() == {"msgspec", "pyyaml", "zenml-core"}
 
     def test_code_that_an_unfinished_step_needs_is_no_garbage(
         self, user: Any, run_one: Any, cache: str, store: ArtifactStore

@@ -79,9 +79,13 @@ class Workbench:
     def __init__(self, folder: Path) -> None:
         self.files = FolderFiles(folder)
         self.units = 0
+        self.imports: set[str] = set()
         self.checkpoints: list[str] = []
 
-    def map(self, function: Callable[..., Any], payloads: Iterable[Any]) -> list[Any]:
+    def map(
+        self, function: Callable[..., Any], payloads: Iterable[Any], *, imports: Iterable[str] = ()
+    ) -> list[Any]:
+        self.imports |= {*imports}
         sent = [json.dumps(payload, allow_nan=False) for payload in payloads]
         self.units += len(sent)
         results = {

@@ -11,6 +11,7 @@ import pytest
 from zenml.core.errors import ConfigurationError, DataError
 from zenml.steps._tables import write_parquet
 from zenml.steps.dataset import Dataset, Shard
+from zenml.steps.evaluator import Evaluator
 from zenml.steps.formats import DatasetFormat
 from zenml.steps.inferrer import Inferrer
 from zenml.steps.preprocesser import StandardPreprocesser
@@ -72,6 +73,20 @@ def test_predictions_are_those_of_the_model_with_the_type_of_the_label(
     assert predictions.schema == {**examples.schema, name: expected}
     assert read(bench, predictions)[name].to_list() == model.predict(read(bench, examples))
     assert [shard.rows for shard in predictions.shards] == [300, 300, 300, 100]
+
+
+def test_workers_are_said_to_need_the_library_of_the_model(
+    bench: Any, examples: Any, split_examples: Any, train: Any
+) -> None:
+    model = train("late")
+    bench.imports.clear()
+
+    bench.run(Inferrer(), model=model, examples=examples)
+
+    assert bench.imports == {"sklearn", "skops"}
+    bench.imports.clear()
+    bench.run(Evaluator(), model=model, examples=split_examples)
+    assert bench.imports == {"sklearn", "skops"}
 
 
 @pytest.mark.parametrize(

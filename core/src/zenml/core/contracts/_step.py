@@ -43,12 +43,16 @@ class StepContext(Protocol):
     def log(self) -> logging.Logger:
         """Logs into the run's record."""
 
-    def map(self, function: UnitFunction, payloads: Iterable[Any]) -> list[Any]:
+    def map(
+        self, function: UnitFunction, payloads: Iterable[Any], *, imports: Iterable[str] = ()
+    ) -> list[Any]:
         """Execute ``function`` over payloads on the step's processing backend.
 
         Args:
             function: A module-level ``(payload, files) -> result``.
             payloads: Plain data, one per unit.
+            imports: Names of modules that units import and the step's own code does not show, such
+                as the library of a model that it was given. Workers elsewhere have to have them.
 
         Returns:
             The results in the order of the payloads, whatever order they were made in.

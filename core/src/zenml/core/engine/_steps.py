@@ -54,6 +54,7 @@ from zenml.core.plugins import API_VERSION
 from zenml.core.plugins._entry_points import normalise
 from zenml.core.plugins._registry import Registry
 from zenml.core.sources import reference
+from zenml.core.sources._locate import distribution_of, locate
 
 __all__ = ["StepResult", "StepRunner", "failure_of"]
 
@@ -321,7 +322,9 @@ class _Work:
             lambda: usable_record(runner.store, self.key, self.planned) is not None,
         )
 
-    def map(self, function: UnitFunction, payloads: Iterable[Any], files: StoreFiles) -> list[Any]:
+    def map(
+        self, function: UnitFunction, payloads: Iterable[Any], imports: Iterable[str]
+    ) -> list[Any]:
         """See ``StepContext.map``."""
         runner = self.runner
         name = reference(function)
@@ -341,7 +344,7 @@ class _Work:
                 scope=scope,
                 step=self.step,
                 import_roots=runner.roots,
-                requires=self._required(),
+                requires=self._required(imports),
                 sources={self.planned.source: self.planned.code},
                 run=runner.run_id,
             )
@@ -366,7 +369,7 @@ class _Work:
             )
         return [results[digest] for digest in digests]
 
-    def _required(self) -> dict[str, str]:
+    def _required(self, imports: Iterable[str]) -> dict[str, str]:
         """The distributions that this step's units need, wherever they are executed."""
         config, registry = self.planned.backend, self.runner.registry
         required = {"zenml-core": f"api {API_VERSION}"}
@@ -375,6 +378,11 @@ class _Work:
             if plugin.version:
                 required[normalise(plugin.distribution)] = plugin.version
         closure = self.runner.plan.code.get(self.planned.code)
+        for name in imports:
+            location = locate(name)
+            found = location and distribution_of(location)
+            if found:
+                required[found[0]] = found[1]
         return required | (closure.distributions if closure else {})
 
     def _plain(self, payload: Any, index: int) -> Any:
@@ -403,11 +411,13 @@ class _Context:
     def files(self) -> Files:
         return self._files
 
-    def map(self, function: UnitFunction, payloads: Iterable[Any]) -> list[Any]:
+    def map(
+        self, function: UnitFunction, payloads: Iterable[Any], *, imports: Iterable[str] = ()
+    ) -> list[Any]:
         if self._work.planned.kind != "processing":
             # A trainer has no workers of its own: its units run one by one, where it runs.
             return [function(payload, self._files) for payload in payloads]
-        return self._work.map(function, payloads, self._files)
+        return self._work.map(function, payloads, imports)
 
     def save_checkpoint(self, value: Any) -> None:
         write_checkpoint(self._work.runner.store, self._work.key, value, f"step '{self.step}'")

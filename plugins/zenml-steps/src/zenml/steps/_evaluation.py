@@ -58,6 +58,7 @@ def evaluate(
             for shard in examples.shards
             if any(shard.split_rows[position] for position in positions)
         ],
+        imports=model.imports,
     )
     frames = [read_parquet(Blob(*result["predictions"]), context.files) for result in results]
     frames = [frame for frame in frames if frame.height]

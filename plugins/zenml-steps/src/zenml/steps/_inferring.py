@@ -61,6 +61,7 @@ def infer(step: Inferrer, model: Model, examples: Dataset, context: StepContext)
     results = context.map(
         infer_shard,
         [{**common, "shard": examples.unit(shard, columns=reads)} for shard in examples.shards],
+        imports=model.imports,
     )
     blobs = [Blob(*result) for result in results]
     if step.columns is None:

@@ -45,6 +45,12 @@ class SKLearnModel(Model):
         super().__init__(transform, task, class_values)
         self.estimator = estimator
 
+    @property
+    def imports(self) -> tuple[str, ...]:
+        """See ``Model.imports``."""
+        own = type(self.estimator).__module__.partition(".")[0]
+        return ("skops", *sorted({"sklearn", own}))
+
     def scores(self, features: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """See ``Model.scores``."""
         if not len(features):

@@ -41,6 +41,11 @@ class Model(ABC):
         self.class_values = tuple(class_values)
 
     @property
+    def imports(self) -> tuple[str, ...]:
+        """Modules that a worker has to have which reads the model back and predicts with it."""
+        return ()
+
+    @property
     def features(self) -> list[str]:
         """Raw columns that ``predict`` needs, in order."""
         columns = self.transform["columns"]
