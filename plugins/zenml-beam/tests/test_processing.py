@@ -132,6 +132,19 @@ class TestCheck:
         assert "cannot be executed" in no_program.detail
         assert [absent.ok, no_program.ok, program.ok] == [False, False, True]
 
+    def test_a_map_without_it_is_not_begun(
+        self, context: MapContext, units: Units, tmp_path: Path
+    ) -> None:
+        options = {"prism_location": str(tmp_path / "prism")}
+        backend = ProcessingBeamBackend(runner="PrismRunner", options=options)
+
+        with pytest.raises(RunError, match=r"Prism '.*/prism' is not there") as raised:
+            mapped(backend, units("square", [1]), context)
+
+        assert raised.value.cause == "CONFIG"
+        assert str(raised.value.remedy).startswith("go install")
+        assert str(raised.value.where) == "step 'tested' (PrismRunner)"
+
     def test_beams_own_runners_need_nothing(self) -> None:
         assert [found.ok for found in ProcessingBeamBackend().check()] == [True]
 
@@ -357,11 +370,13 @@ class TestJobService:
         killer.join()
 
     def test_one_that_is_not_there_is_named(self, context: MapContext, units: Units) -> None:
-        backend = self.backend(f"localhost:{free_port()}", "localhost:1")
-        backend = backend.replace(options={**backend.options, "job_server_timeout": 2})
+        endpoint = f"localhost:{free_port()}"
+        backend = self.backend(endpoint, "localhost:1")
 
-        with nothing_left_behind(), pytest.raises(RunError, match="the Beam pipeline failed"):
+        with pytest.raises(RunError, match=f"job service '{endpoint}' does not answer") as raised:
             mapped(backend, units("square", [1]), context)
 
+        assert raised.value.cause == "INFRA"
+        assert str(raised.value.remedy).startswith("start it, or correct the job_endpoint")
         [_, found] = backend.check()
         assert not found.ok

@@ -13,17 +13,29 @@ from zenml.core import Check
 if TYPE_CHECKING:
     from zenml.beam.processing import ProcessingBeamBackend
 
-__all__ = ["checks"]
+__all__ = ["check_engine", "checks", "prism_command"]
 
 
 def checks(backend: ProcessingBeamBackend) -> list[Check]:
     """See ``Backend.check``."""
-    found = [Check("Beam", True, f"{metadata.version('apache-beam')}, {backend.runner}")]
+    beam = Check("Beam", True, f"{metadata.version('apache-beam')}, {backend.runner}")
+    engine = check_engine(backend)
+    return [beam] if engine is None else [beam, engine]
+
+
+def check_engine(backend: ProcessingBeamBackend) -> Check | None:
+    """Look for what the runner needs beside Beam; None if that is nothing."""
     if backend.runner == "PrismRunner":
-        found.append(_prism(str(backend.options["prism_location"])))
-    elif backend.runner == "PortableRunner":
-        found.append(_job_service(str(backend.options["job_endpoint"])))
-    return found
+        return _prism(str(backend.options["prism_location"]))
+    if backend.runner == "PortableRunner":
+        return _job_service(str(backend.options["job_endpoint"]))
+    return None
+
+
+def prism_command() -> str:
+    """What builds Prism's program, in the version that Beam has here."""
+    version = metadata.version("apache-beam")
+    return f"go install github.com/apache/beam/sdks/v2/go/cmd/prism@v{version}"
 
 
 def _prism(location: str) -> Check:
@@ -32,10 +44,7 @@ def _prism(location: str) -> Check:
     if shutil.which(os.path.abspath(location)):
         return Check("Prism", True, location)
     there = "cannot be executed" if os.path.exists(location) else "is not there"
-    remedy = "go install github.com/apache/beam/sdks/v2/go/cmd/prism@v" + metadata.version(
-        "apache-beam"
-    )
-    return Check("Prism", False, f"'{location}' {there}", remedy)
+    return Check("Prism", False, f"'{location}' {there}", prism_command())
 
 
 def _job_service(endpoint: str) -> Check:

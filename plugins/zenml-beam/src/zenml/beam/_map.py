@@ -11,6 +11,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from zenml.beam._check import check_engine
 from zenml.beam._driver import Job, Outcome
 from zenml.beam._process import Driver
 from zenml.core import MapContext, PlacedOrder, Unit, open_store, ship_code
@@ -48,6 +49,7 @@ def map_units(
 ) -> Iterator[tuple[int, Any]]:
     """See ``ProcessingBackend.map``."""
     if units:
+        _see_engine(backend, context)
         yield from _Map(backend, units, context).results()
 
 
@@ -134,6 +136,16 @@ class _Map:
         error = RunError(message, where=where, remedy=remedy)
         error.cause = cause
         return error
+
+
+def _see_engine(backend: ProcessingBeamBackend, context: MapContext) -> None:
+    """Raise ``RunError`` if what the runner needs is not there, for which Beam waits minutes."""
+    found = check_engine(backend)
+    if found is not None and not found.ok:
+        where = f"step '{context.step}' ({backend.runner})"
+        error = RunError(f"{found.name} {found.detail}", where=where, remedy=found.remedy)
+        error.cause = "CONFIG" if backend.runner == "PrismRunner" else "INFRA"
+        raise error
 
 
 def _last_words(text: str) -> str:

@@ -58,7 +58,10 @@ class ProcessingBeamBackend(ProcessingBackend):
                 yield Problem(f"options.{name}", "is no option of a pipeline here", remedy)
         name, what = _NEEDS.get(self.runner, ("", ""))
         if name and not self.options.get(name):
-            yield f"options.{name}", f"expected {what}, for {self.runner}"
+            from zenml.beam._check import prism_command
+
+            how = f"'{prism_command()}' builds it" if name == "prism_location" else None
+            yield Problem(f"options.{name}", f"expected {what}, for {self.runner}", how)
 
     def map(self, units: Sequence[Unit], context: MapContext) -> Iterator[tuple[int, Any]]:
         """See ``ProcessingBackend.map``."""
