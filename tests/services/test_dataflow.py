@@ -297,9 +297,12 @@ def test_pipelines_do_not_grow_with_their_units(bench: Bench, gcs_server: GCSSer
     assert bench.posted() == 2
 
 
-def test_packages_are_all_that_a_worker_of_googles_image_needs(bench: Bench) -> None:
+def test_packages_are_all_that_a_worker_of_googles_image_needs(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     packaged = bench.changed(image=None)
     assert packaged.by_index(packaged.units("square", range(4))) == [0, 1, 4, 9]
+    assert not [one for one in caplog.records if one.name.startswith("apache_beam")]
 
 
 def test_nothing_of_the_clients_secrets_is_sent_or_kept(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import logging
 import tempfile
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -38,7 +40,7 @@ def submit(options: DataflowOptions, name: str, placed: PlacedOrder, context: Ma
 
     from zenml.beam import pipeline_for
 
-    with tempfile.TemporaryDirectory(prefix="zenml-dataflow-") as folder, _submitting:
+    with tempfile.TemporaryDirectory(prefix="zenml-dataflow-") as folder, _submitting, _quietly():
         told = _pipeline_options(options, name, context, Path(folder))
         # The runner is given the pipeline below, since a pipeline with that runner looks for
         # credentials in its own way, for a warning, before they are told.
@@ -51,6 +53,18 @@ def submit(options: DataflowOptions, name: str, placed: PlacedOrder, context: Ma
         del pipeline, result
         gc.collect()
         return job
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without Beam's warning for each wheel, that it has to suit workers, which ours do."""
+    stager = logging.getLogger("apache_beam.runners.portability.stager")
+    level = stager.level
+    stager.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        stager.setLevel(level)
 
 
 def requirements_of(context: MapContext) -> dict[str, str]:
