@@ -11,6 +11,7 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.packaging.conftest import Distribution, Environment, Wheels
 
@@ -28,6 +29,20 @@ for file in importlib.metadata.files(sys.argv[1]):
             missing = error.name if isinstance(error, ModuleNotFoundError) else None
             failed[module] = [missing, f"{type(error).__name__}: {error}"]
 print(json.dumps(failed))
+"""
+
+# Runs there, too. Prints the distributions that are listed, and those of whose modules some were
+# imported for that.
+LIST_BACKENDS = """
+import json, sys
+before = {*sys.modules}
+from importlib import metadata
+from zenml.repo import Repository
+listed = {row.distribution for row in Repository.get_instance().get_backends()}
+owners = metadata.packages_distributions()
+new = {name.partition(".")[0] for name in sys.modules.keys() - before}
+imported = {owner for name in new for owner in owners.get(name, ())}
+print(json.dumps([sorted(listed), sorted(imported)]))
 """
 
 
@@ -102,6 +117,24 @@ def test_installing_a_distribution_brings_what_it_needs_of_this_project(
     ours = {row["name"] for row in listed if row["name"].startswith("zenml")}
     assert ours == {distribution.name, *distribution.requires}
     assert environment.run("pip", "check").returncode == 0
+
+
+def test_listing_its_backends_imports_nothing_that_it_brings(
+    environment: Environment,
+    distribution: Distribution,
+    distributions: tuple[Distribution, ...],
+    tmp_path: Path,
+) -> None:
+    done = environment.run("python", "-c", LIST_BACKENDS, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+    listed, imported = json.loads(done.stdout)
+
+    with_backends = {"beam", "dataflow", "gcaip", "gcp", "k8s", "local", "spark"}
+    expected = {distribution.name, *distribution.requires} & {f"zenml-{n}" for n in with_backends}
+    assert {*listed} == expected
+    ours = {one.name for one in distributions}
+    assert {*imported} - ours <= {"msgspec", "pluggy", "typing_extensions"}
 
 
 def test_every_module_imports_with_what_is_declared(
