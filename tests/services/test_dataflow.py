@@ -17,7 +17,13 @@ from harness import FaultProxy, GCSServer
 from harness.dataflow import IMAGE, DataflowServer
 
 from zenml.core import Unit
-from zenml.core.errors import BackendError, ConfigurationError, RunError, UnitFailedError
+from zenml.core.errors import (
+    BackendError,
+    ConfigurationError,
+    RunError,
+    StoreError,
+    UnitFailedError,
+)
 from zenml.core.testing import wait_until
 from zenml.core.testing._map_bench import MapBench
 from zenml.core.testing._user_project import UserProject, new_marks
@@ -182,6 +188,17 @@ def test_a_quota_that_is_used_up_is_said_with_what_to_do(bench: Bench) -> None:
         bench.service.quota = 1000
     assert isinstance(error, BackendError)
     assert "quota raised" in str(error.remedy)
+
+
+def test_a_bucket_that_is_not_there_is_named_before_anything_is_sent(bench: Bench) -> None:
+    backend = bench.changed(staging_location="gs://no-such-bucket/staging")
+    error = backend.failure(bench.units("square", [1]))
+    assert isinstance(error, StoreError)
+    assert error.message == "there is no bucket gs://no-such-bucket"
+    assert "gcloud storage buckets create gs://no-such-bucket" in str(error.remedy)
+    assert not bench.service.requests
+    *_, folder, _ = backend.backend.check()
+    assert (folder.ok, folder.detail) == (False, "there is no bucket gs://no-such-bucket")
 
 
 # -- on the way ------------------------------------------------------------------------------------

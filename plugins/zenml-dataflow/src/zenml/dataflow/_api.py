@@ -9,9 +9,10 @@ import threading
 from collections.abc import Iterator
 from typing import Any, Final
 
+from zenml.core import open_store
 from zenml.dataflow._options import DataflowOptions
 
-__all__ = ["SECONDS", "Clients", "ask", "connect"]
+__all__ = ["SECONDS", "Clients", "ask", "connect", "see_folder"]
 
 #: Seconds that one request may take.
 SECONDS: Final = 60.0
@@ -51,6 +52,17 @@ def connect(options: DataflowOptions) -> Clients:
 @functools.lru_cache(maxsize=8)
 def _clients(endpoint: str | None, account: str | None) -> Clients:
     return Clients(endpoint, account)
+
+
+def see_folder(options: DataflowOptions, url: str) -> None:
+    """Ask whether a folder in Cloud Storage can be read; whether written to, only a job tells.
+
+    Raises:
+        StoreError: it cannot, or there is no such bucket.
+    """
+    account = options.impersonate_service_account
+    query = f"?impersonate_service_account={account}" if account else ""
+    open_store(url.rstrip("/") + query).prepare()
 
 
 @contextlib.contextmanager

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from zenml.core import Check, open_store
+from zenml.core import Check
 from zenml.core.errors import BackendError, StoreError
-from zenml.dataflow._api import SECONDS, ask, connect
+from zenml.dataflow._api import SECONDS, ask, connect, see_folder
 from zenml.dataflow._options import DataflowOptions
 
 __all__ = ["check"]
@@ -45,11 +45,8 @@ def _service(options: DataflowOptions, clients: Any) -> Check:
 
 
 def _folder(options: DataflowOptions, url: str) -> Check:
-    """Whether the folder can be read; whether it can be written to, only a job tells."""
-    account = options.impersonate_service_account
-    query = f"?impersonate_service_account={account}" if account else ""
     try:
-        open_store(url.rstrip("/") + query).exists("staging")
+        see_folder(options, url)
     except StoreError as error:
         return Check("staging_location", False, error.message, error.remedy)
     return Check("staging_location", True, url)

@@ -20,7 +20,7 @@ from zenml.core.errors import (
     RunError,
     StoreUnavailableError,
 )
-from zenml.dataflow._api import SECONDS, ask, connect
+from zenml.dataflow._api import SECONDS, ask, connect, see_folder
 from zenml.dataflow._options import DataflowOptions
 from zenml.dataflow._states import ENDED, failure_of
 from zenml.dataflow._submit import distributions_of, staging_of, submit
@@ -107,6 +107,7 @@ class _Map:
         yield from self._placed.results()
         if self._placed.is_done:
             return
+        self._see_folders()
         try:
             self._start()
             yield from self._follow()
@@ -115,6 +116,12 @@ class _Map:
             raise
 
     # -- the job ---------------------------------------------------------------------------------
+
+    def _see_folders(self) -> None:
+        """Raise ``StoreError`` if there is no bucket to stage in: Beam would try for minutes."""
+        for url in (self._backend.staging_location, self._backend.temp_location):
+            if url is not None:
+                see_folder(self._backend, url)
 
     def _start(self) -> None:
         """Find the job that an earlier client has begun, or submit one."""
