@@ -28,7 +28,7 @@ class Row:
     what: str
     #: One figure per round, in ``unit``.
     figures: Sequence[float]
-    unit: Literal["ms", "x"] = "ms"
+    unit: Literal["ms", "x", "s", "MiB", "bytes"] = "ms"
     budget: float | None = None
     #: Median of the processor time behind the figures, in ``unit``. Far below the median of the
     #: figures it says that the machine was busy with something else.
