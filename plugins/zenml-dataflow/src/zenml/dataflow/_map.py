@@ -217,8 +217,7 @@ class _Map:
         pause, job_pause = _STORE_EVERY[0], _JOB_EVERY[0]
         looked, done_since, runs = 0.0, 0.0, False
         while True:
-            found = self._results()
-            yield from found
+            yield from self._results()
             if self._placed.is_done:
                 return  # the job has nothing left to do, and ends by itself
             moment = time.monotonic()
@@ -237,7 +236,8 @@ class _Map:
                     self._start()
                 else:
                     done_since, job_pause = done_since or moment, _JOB_EVERY[0]
-            pause = _STORE_EVERY[0] if found else min(pause * 1.1, _STORE_EVERY[1])
+            # Also while results come: each look is a listing, which is paid for.
+            pause = min(pause * 1.1, _STORE_EVERY[1])
             time.sleep(pause)
 
     def _results(self) -> list[tuple[int, Any]]:
