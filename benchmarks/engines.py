@@ -8,9 +8,9 @@ Engines are ``beam`` (in one process), ``prism``, ``spark`` (two cores of this m
 with ``--scale``, ``dataflow`` (what stands in for it in ``tests/services``).
 
 Ours and the engine's own program, which does the same map, are started in turn, each in processes
-of its own, with few units and with many: a unit's cost is the difference, so that no start is in
-it. A unit takes as long as it is told. Its result is kept in a file of its own, as those of our
-maps are.
+of its own. A unit takes as long as it is told, and says when it began; its result is kept in a file
+of its own, as those of our maps are. What a unit costs is the time from when the first one began
+until the last one did, so that no engine's start is in it.
 
 ``--scale`` maps few units and very many that take no time, and looks at when the first one begins,
 at what the engine is given, and at the largest processes.
@@ -27,7 +27,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -266,14 +265,12 @@ class _Bench:
 
     def overhead(self, seconds: float, many: int) -> list[Row]:
         alone, ours = [], []
-        # Enough of them that what one start takes longer than another does not count.
-        most = many if seconds else 20 * many
-        least = max(1, most // 10)
+        count = many if seconds else 20 * many
         for turn in range(self.rounds + 1):
             for found, run in ((alone, self._alone), (ours, self._ours)):
-                few, all_ = (run(seconds, count)["seconds"] for count in (least, most))
+                span = run(seconds, count)["span"]
                 if turn:  # the first of each warms up
-                    found.append(1000 * (all_ - few) / (most - least))
+                    found.append(1000 * span / (count - 1))
         ratios = [mine / other for mine, other in zip(ours, alone, strict=True)]
         what, library = f"{self.engine.name}, {1000 * seconds:g} ms", self.engine.library
         return [
@@ -343,11 +340,10 @@ class _Bench:
             "seconds": seconds,
             "count": count,
         }
-        begun = time.monotonic()
         self._run(self.engine.program, told)
-        took = time.monotonic() - begun
-        assert len([*folder.iterdir()]) == count
-        return {"seconds": took}
+        begun = [json.loads(file.read_text())["begun"] for file in folder.iterdir()]
+        assert len(begun) == count
+        return {"span": max(begun) - min(begun)}
 
     def _run(self, program: str, told: dict[str, Any]) -> str:
         """What a program prints; what its engine does comes with its failure."""

@@ -32,10 +32,13 @@ if __name__ == "__main__":
         Unit("workload:work", {"number": number, "seconds": told["seconds"]}, "bench")
         for number in range(told["count"])
     ]
-    before, clock, begun, count, first = peak(), time.time(), time.monotonic(), 0, float("inf")
-    for _, result in backend.map(units, context):
-        count += 1
-        first = min(first, result["begun"] - clock)
-    assert count == told["count"]
-    seconds = time.monotonic() - begun
-    print(json.dumps({"seconds": seconds, "first": first, "mib": peak() - before}))
+    before, clock, started = peak(), time.time(), time.monotonic()
+    begun = [result["begun"] for _, result in backend.map(units, context)]
+    assert len(begun) == told["count"]
+    found = {
+        "seconds": time.monotonic() - started,
+        "first": min(begun) - clock,
+        "span": max(begun) - min(begun),
+        "mib": peak() - before,
+    }
+    print(json.dumps(found))
