@@ -6,12 +6,9 @@ import json
 import os
 import secrets
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -44,13 +41,6 @@ import os
 def show(payload, files):
     print("given:", *sorted(os.environ.values()), flush=True)
     return "CLIENT_PASSWORD" in os.environ
-"""
-
-SLOW = """
-import time
-
-def work(payload, files):
-    time.sleep(0.2)
 """
 
 
@@ -322,25 +312,6 @@ def test_pipelines_do_not_grow_with_their_units(bench: Bench, gcs_server: GCSSer
     # Numbers may have more digits.
     assert abs(sizes[0] - sizes[1]) < 100, "the pipeline of more units is larger"
     assert bench.posted() == 2
-
-
-def test_the_store_is_looked_at_less_often_also_while_results_come(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pauses = []
-
-    def sleep(seconds: float) -> None:
-        pauses.append(seconds)
-        time.sleep(seconds)
-
-    watched = SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
-    monkeypatch.setattr("zenml.dataflow._map.time", watched)
-    (bench.project.folder / "slow.py").write_text(SLOW)
-    many = bench.changed(units_per_task=1, threads=1)
-    code = secrets.token_hex(8)
-    assert len(many.by_index([Unit("slow:work", number, code) for number in range(40)])) == 40
-    # Once it begins anew, when the job begins to run.
-    assert sum(after < before for before, after in pairwise(pauses)) <= 1
 
 
 def test_packages_are_all_that_a_worker_of_googles_image_needs(
