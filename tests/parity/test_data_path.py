@@ -1,36 +1,41 @@
-"""From a CSV file to evaluated models: the same artifacts, whoever does the work, in any order."""
+"""From a CSV file to predictions: the same artifacts, whoever does the work, in any order."""
 
 from __future__ import annotations
 
-import json
-import shutil
+import runpy
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
 
-from zenml.core.testing import Project
+if TYPE_CHECKING:
+    from tests.conftest import DataPath
 
-SCRIPT = Path(__file__).parent / "project" / "data_path.py"
+_PRISM = Path(__file__).parents[1] / "services" / "harness" / "prism.py"
+
+
+def _local(mode: str, workers: int) -> dict[str, Any]:
+    return {
+        "processing": "zenml.local:ProcessingLocalBackend",
+        "parameters": {"mode": mode, "workers": workers},
+    }
+
+
+def _shuffled(seed: int) -> dict[str, Any]:
+    return {"processing": "__main__:Shuffled", "parameters": {"seed": seed}}
+
 
 #: How the work is done, and the number of Polars' threads.
 VARIANTS = {
-    "eight threads": ({"processing": "threads", "workers": 8, "steps": 4}, 4),
-    "one process": ({"processing": "processes", "workers": 1}, 1),
-    "two processes": ({"processing": "processes", "workers": 2, "steps": 2}, 2),
-    "shuffled, and everything twice": ({"processing": "shuffled", "workers": 1}, 2),
-    "shuffled otherwise": ({"processing": "shuffled", "workers": 2, "steps": 2}, 4),
-    "as a job": ({"processing": "threads", "workers": 2, "jobs": "jobs"}, 4),
-    "a pipeline of Beam": ({"processing": "beam", "workers": 1, "steps": 2}, 2),
-    "two workers of Dask": ({"processing": "dask", "workers": 2}, 2),
-}
-
-#: What is not installed everywhere: module and distribution.
-ENGINES = {
-    "beam": ("zenml.beam", "zenml-beam"),
-    "dask": ("acme_zenml_dask", "acme-zenml-dask"),
+    "eight threads": ({**_local("threads", 8), "steps": 4}, 4),
+    "one process": (_local("processes", 1), 1),
+    "two processes": ({**_local("processes", 2), "steps": 2}, 2),
+    "shuffled, and everything twice": (_shuffled(1), 2),
+    "shuffled otherwise": ({**_shuffled(2), "steps": 2}, 4),
+    "as a job": ({**_local("threads", 2), "jobs": "jobs"}, 4),
 }
 
 #: What is made of the rows, as Polars 2.1.0 writes it. It changes only together with a format's
@@ -62,49 +67,67 @@ GOLDEN: dict[str, str] = {
 WRITTEN_BY = "2.1.0"
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    made = Project(tmp_path_factory.mktemp("parity") / "project")
-    shutil.copy(SCRIPT, made.folder)
-    return made
-
-
-def digests(project: Project, folder: Path, how: dict[str, Any], threads: int) -> dict[str, str]:
-    """Of every artifact, in a store of its own: nothing can come from the cache."""
-    how = {**how, "store": str(folder / "store")}
-    if "jobs" in how:
-        how["jobs"] = str(folder / how["jobs"])
-    variables = {"POLARS_MAX_THREADS": str(threads), "PYTHONHASHSEED": str(threads)}
-    done = project.run(SCRIPT.name, json.dumps(how), variables=variables, timeout=900)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
-@pytest.fixture(scope="module")
-def reference(project: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    how = {"processing": "threads", "workers": 1}
-    return digests(project, tmp_path_factory.mktemp("reference"), how, 1)
-
-
-@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
+@pytest.mark.parametrize(("how", "threads"), VARIANTS.values(), ids=VARIANTS)
 def test_every_artifact_has_the_same_digest(
-    variant: tuple[dict[str, Any], int],
-    project: Project,
-    tmp_path: Path,
-    reference: dict[str, str],
+    how: dict[str, Any], threads: int, data_path: DataPath, tmp_path: Path
 ) -> None:
-    how, threads = variant
-    module, distribution = ENGINES.get(how["processing"], ("zenml.local", ""))
-    if find_spec(module) is None:
-        pytest.skip(f"{distribution} is not installed")
-    assert len(reference) == 24
-    assert digests(project, tmp_path, how, threads) == reference
+    if "jobs" in how:
+        how = {**how, "jobs": str(tmp_path / how["jobs"])}
+    assert len(data_path.reference) == 25
+    assert data_path.digests(**how, threads=threads) == data_path.reference
+
+
+# -- what is not installed everywhere --------------------------------------------------------------
+
+
+@pytest.fixture
+def prism() -> str:
+    """The path of Prism's program."""
+    try:
+        return str(runpy.run_path(str(_PRISM))["prism"]())
+    except (OSError, RuntimeError) as error:
+        pytest.skip(f"Prism cannot be built here: {str(error)[-500:]}")
+
+
+@pytest.fixture
+def dask() -> Iterator[str]:
+    """The address of two workers; a cluster for each map would take most of the time."""
+    distributed = pytest.importorskip("distributed", reason="acme-zenml-dask is not installed")
+    with distributed.LocalCluster(n_workers=2, host="127.0.0.1", dashboard_address=None) as cluster:
+        yield cluster.scheduler_address
+
+
+def test_a_pipeline_of_beam_makes_the_same(data_path: DataPath) -> None:
+    if find_spec("zenml.beam") is None:
+        pytest.skip("zenml-beam is not installed")
+    found = data_path.digests("zenml.beam:ProcessingBeamBackend", {}, steps=2)
+    assert found == data_path.reference
+
+
+def test_a_pipeline_on_prism_makes_the_same(data_path: DataPath, request: Any) -> None:
+    if find_spec("zenml.beam") is None:
+        pytest.skip("zenml-beam is not installed")
+    options = {"prism_location": request.getfixturevalue("prism")}
+    parameters = {"runner": "PrismRunner", "options": options}
+    found = data_path.digests("zenml.beam:ProcessingBeamBackend", parameters, steps=2)
+    assert found == data_path.reference
+
+
+def test_two_workers_of_dask_make_the_same(dask: str, data_path: DataPath) -> None:
+    found = data_path.digests("acme_zenml_dask:ProcessingDaskBackend", {"address": dask})
+    assert found == data_path.reference
+
+
+# -- once and for all ------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(pl.__version__ != WRITTEN_BY, reason=f"recorded with Polars {WRITTEN_BY}")
-def test_what_is_made_of_rows_is_what_it_always_was(reference: dict[str, str]) -> None:
+def test_what_is_made_of_rows_is_what_it_always_was(data_path: DataPath) -> None:
+    reference = data_path.reference
     made = {name: digest[:32] for name, digest in reference.items() if name in GOLDEN}
     assert made == GOLDEN
-    models = {name for name in reference if name.endswith((".model", ".evaluation"))}
+    # These are of scikit-learn's making, too.
+    models = {
+        name for name in reference if name.endswith((".model", ".evaluation", ".predictions"))
+    }
     assert reference.keys() - GOLDEN.keys() == models

@@ -1,25 +1,22 @@
-"""Everything that becomes of rows, from a CSV file to an evaluated model, and three ways to split.
+"""Everything that becomes of rows, from a CSV file to predictions, and three ways to split.
 
 ``python data_path.py HOW`` runs it, where HOW is JSON; see ``main``. Prints the digest of every
 artifact, by step and output.
 """
 
 import json
+import pkgutil
 import random
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 
 from zenml.core import ProcessingBackend, execute_unit
 from zenml.datasources import CSVDatasource
-from zenml.local import (
-    OrchestratorLocalBackend,
-    OrchestratorSubprocessBackend,
-    ProcessingLocalBackend,
-)
+from zenml.local import OrchestratorLocalBackend, OrchestratorSubprocessBackend
 from zenml.pipelines import Pipeline
 from zenml.steps.anomalies import Anomalies
 from zenml.steps.evaluator import Evaluator
+from zenml.steps.inferrer import Inferrer
 from zenml.steps.preprocesser import StandardPreprocesser
 from zenml.steps.sequencer import StandardSequencer
 from zenml.steps.split import CategoricalDomainSplit, RandomSplit, TimeRatioSplit
@@ -77,8 +74,13 @@ def transform(*methods):
     ]
 
 
-def build(source, backends):
+def build(source, backends, only=None):
     made = Pipeline("data-path", backends=backends)
+
+    def add(step, name, **inputs):
+        if only is None or name in only:
+            made.add_step(step, name=name, inputs=inputs)
+
     made.add_datasource(CSVDatasource(name="rows", path=source, rows_per_shard=500))
     splits = {
         "random": RandomSplit(split_map={"train": 0.6, "eval": 0.2, "test": 0.2}, seed=3),
@@ -92,14 +94,12 @@ def build(source, backends):
         ),
     }
     for name, split in splits.items():
-        made.add_step(split, name=name, inputs={"examples": "data.examples"})
-        statistics = made.add_step(
-            SplitStatistics(), name=f"{name}_statistics", inputs={"examples": name}
-        )
+        add(split, name, examples="data.examples")
+        add(SplitStatistics(), f"{name}_statistics", examples=name)
         for step in (SplitSchema(), Anomalies()):
             title = f"{name}_{type(step).__name__.removeprefix('Split').lower()}"
-            made.add_step(step, name=title, inputs={"statistics": statistics})
-    made.add_step(
+            add(step, title, statistics=f"{name}_statistics")
+    add(
         StandardSequencer(
             timestamp_column="seconds",
             category_column="carrier",
@@ -108,18 +108,18 @@ def build(source, backends):
             sequence_length=3,
             overwrite={"delay": {"resampling": "median", "filling": "forward"}},
         ),
-        name="sequences",
-        inputs={"examples": "category"},
+        "sequences",
+        examples="category",
     )
-    made.add_step(
+    add(
         StandardPreprocesser(
             features=["carrier", "delay_0", "delay_1", "weight_0"], labels=["delay_2"]
         ),
-        name="sequence_features",
-        inputs={"examples": "sequences"},
+        "sequence_features",
+        examples="sequences",
     )
     words = ("ngrams", {"ngram_range": [1, 2]})
-    made.add_step(
+    add(
         StandardPreprocesser(
             labels=["late"],
             overwrite={
@@ -142,56 +142,36 @@ def build(source, backends):
                 },
             },
         ),
-        name="features",
-        inputs={"examples": "random"},
+        "features",
+        examples="random",
     )
-    made.add_step(
+    add(
         StandardPreprocesser(
             features=["note"],
             labels=["late"],
             overwrite={"note": {"transform": transform(words, ("tfidf", {"vocab_size": 20}))}},
         ),
-        name="terms",
-        inputs={"examples": "time"},
+        "terms",
+        examples="time",
     )
-    made.add_step(
+    add(
         SKLearnTrainer(hyperparameters={"max_iter": 20}),
-        name="model",
-        inputs={"examples": "features.examples", "transform": "features.transform"},
+        "model",
+        examples="features.examples",
+        transform="features.transform",
     )
-    made.add_step(
-        Evaluator(slices=["carrier"]),
-        name="evaluation",
-        inputs={"model": "model", "examples": "features.examples"},
-    )
+    add(Evaluator(slices=["carrier"]), "evaluation", model="model", examples="features.examples")
+    add(Inferrer(scores=True), "inference", model="model", examples="data.examples")
     return made
-
-
-def processing(kind, workers, at_the_end):
-    if kind == "dask":
-        from acme_zenml_dask import ProcessingDaskBackend
-        from distributed import LocalCluster
-
-        # One that is there; a cluster for each map would take most of the time.
-        cluster = at_the_end.enter_context(
-            LocalCluster(n_workers=workers, host="127.0.0.1", dashboard_address=None)
-        )
-        return ProcessingDaskBackend(address=cluster.scheduler_address)
-    if kind == "beam":
-        from zenml.beam import ProcessingBeamBackend
-
-        return ProcessingBeamBackend()
-    if kind == "shuffled":
-        return Shuffled(seed=workers)
-    return ProcessingLocalBackend(mode=kind, workers=workers)
 
 
 def main(how):
     """Run it.
 
-    ``processing``: threads, processes, shuffled, beam or dask. ``workers``: how many units at once,
-    and the seed of what is shuffled. ``steps``: how many steps at once. ``jobs``: a folder, where
-    the plan is run by a job. ``store``: the artifact store.
+    ``processing``: the class of the backend that units are given to, as ``module:class``, and
+    ``parameters``, its parameters. ``steps``: how many steps at once. ``jobs``: a folder, where the
+    plan is run by a job. ``only``: the names of the steps, where it is not all of them. ``store``:
+    the artifact store.
     """
     source = Path("rows.csv")
     if not source.exists():
@@ -199,9 +179,9 @@ def main(how):
     orchestrator = OrchestratorLocalBackend(max_parallel_steps=how.get("steps", 1))
     if "jobs" in how:
         orchestrator = OrchestratorSubprocessBackend(work_folder=how["jobs"])
-    with ExitStack() as at_the_end:
-        backends = [orchestrator, processing(how["processing"], how["workers"], at_the_end)]
-        run = build(str(source.resolve()), backends).run(artifact_store=how["store"])
+    processing = pkgutil.resolve_name(how["processing"])(**how["parameters"])
+    made = build(str(source.resolve()), [orchestrator, processing], how.get("only"))
+    run = made.run(artifact_store=how["store"])
     failed = {name: step.status for name, step in run.steps.items() if step.status != "succeeded"}
     assert not failed, failed
     digests = {
