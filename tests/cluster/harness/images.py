@@ -28,6 +28,9 @@ PYTHON = "3.11"
 #: The newest C library that wheels for it may need: the suite's own.
 GLIBC = 36
 
+#: What pods have of this project, whatever else is asked for.
+OURS = ("zenml-core", "zenml-k8s", "zenml-local")
+
 #: In the keys of all that is kept.
 FORMAT = "docker-archive"
 SCRATCH = "FROM scratch\nADD {0} /\nCMD {1}\n"
@@ -98,9 +101,10 @@ def runtime(requirements: Sequence[str] = ()) -> Path:
     """The image that pods run zenml in: zenml-core's Dockerfile with the wheels of this checkout.
 
     Args:
-        requirements: What is installed besides the distributions, such as ``zenml-steps[sklearn]``.
+        requirements: What is installed besides ``OURS``, such as ``zenml-steps[sklearn]``.
     """
-    sources = [ROOT / "core", *sorted((ROOT / "plugins").iterdir())]
+    asked = sorted({*OURS, *map(_name, requirements)} - {"zenml-core"})
+    sources = [ROOT / "core", *(ROOT / "plugins" / name for name in asked)]
     files = [
         ROOT / "core/src/zenml/core/image/Dockerfile",
         ROOT / "constraints.txt",
@@ -112,9 +116,9 @@ def runtime(requirements: Sequence[str] = ()) -> Path:
     def make(folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=folder) as work:
             context = Path(work, "context")
-            ours = _wheels(context / "wheels", requirements, Path(work))
-            wanted = "\n".join([*ours, *requirements])
-            (context / "requirements.txt").write_text(wanted, encoding="utf-8")
+            wanted = [*OURS, *requirements]
+            _wheels(context / "wheels", wanted, Path(work))
+            (context / "requirements.txt").write_text("\n".join(wanted), encoding="utf-8")
             given = {"BASE": BASE, "PIP_NO_INDEX": "1"}
             _build(files[0], context, tag, given, [base()], folder / "image.tar")
 
@@ -212,16 +216,18 @@ def _mirror() -> str:
     raise RuntimeError(f"this machine's apt knows no source of {SUITE}, which the image is made of")
 
 
-def _wheels(folder: Path, requirements: Sequence[str], work: Path) -> list[str]:
-    """Fill a folder with our wheels, and all that they and the requirements need; our names."""
+def _name(requirement: str) -> str:
+    """The distribution that is required."""
+    return re.split(r"[^\w-]", requirement)[0]
+
+
+def _wheels(folder: Path, requirements: Sequence[str], work: Path) -> None:
+    """Fill a folder with the wheels of requirements, ours among them, and of all that they need."""
     venv.create(work / "venv", with_pip=True)
     python = str(work / "venv" / "bin" / "python")
     constraints = ["--constraint", str(ROOT / "constraints.txt")]
     _run([python, "-m", "pip", "install", "--quiet", "--upgrade", *constraints, "hatchling", "pip"])
     _run([python, str(ROOT / ".ci" / "wheels.py"), str(work / "ours")])
-    asked = {re.split(r"[^\w-]", one)[0] for one in requirements}
-    ours = [wheel.name.split("-")[0].replace("_", "-") for wheel in (work / "ours").glob("zenml_*")]
-    others = sorted(set(ours) - asked)
     machine = platform.machine()
     platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(GLIBC, 16, -1)]
     platforms += [f"manylinux2014_{machine}", f"linux_{machine}"]
@@ -230,6 +236,5 @@ def _wheels(folder: Path, requirements: Sequence[str], work: Path) -> list[str]:
         + ["--constraint", str(work / "ours" / "local.txt")]
         + ["--only-binary", ":all:", "--python-version", PYTHON, "--implementation", "cp"]
         + [word for name in platforms for word in ("--platform", name)]
-        + [*others, *requirements]
+        + [*requirements]
     )
-    return others
