@@ -39,9 +39,11 @@ def test_a_standalone_cluster_makes_the_same_artifacts(
 def test_this_machine_makes_the_same_artifacts(
     data_path: DataPath, only: tuple[str, ...] | None
 ) -> None:
-    found = data_path.digests(BACKEND, {"master": "local[2]"}, only=only, steps=2)
+    if only is not None:
+        pytest.skip("each map starts a JVM: with --full-parity")
+    found = data_path.digests(BACKEND, {"master": "local[2]"}, steps=2)
 
-    assert found == data_path.expected(only)
+    assert found == data_path.expected()
 
 
 def test_the_example_runs(tmp_path: Path) -> None:
