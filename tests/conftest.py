@@ -13,8 +13,6 @@ from typing import Any
 
 import pytest
 
-from zenml.core.testing import Project
-
 # Tests press Ctrl-C. A background process of a script ignores it, and so does all that it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -72,6 +70,9 @@ class DataPath:
     one_of_each = ("random", "random_statistics", "features", "model", "evaluation", "inference")
 
     def __init__(self, folder: Path) -> None:
+        # Tests of packaging are run where nothing of this project is installed.
+        from zenml.core.testing import Project
+
         script = Path(__file__).parent / "parity" / "project" / "data_path.py"
         self._folder = folder
         self._project = Project(folder / "project")

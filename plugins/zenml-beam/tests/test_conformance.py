@@ -1,4 +1,4 @@
-"""What every processing backend has to do, on Beam's own runners and on Prism."""
+"""What every processing backend has to do, on Beam's own runner."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from zenml.beam import ProcessingBeamBackend
 from zenml.core.testing import ProcessingConformance
 
 
-class _OnBeam(ProcessingConformance):
+class TestInProcess(ProcessingConformance):
     @pytest.fixture(scope="class")
     @classmethod
     def patience(cls):
         # Each map imports Beam, which takes a busy machine half a minute; some try three times.
         return 300.0
 
-
-class TestInProcess(_OnBeam):
     @pytest.fixture(scope="class")
     @classmethod
     def backend(cls):
@@ -27,13 +25,3 @@ class TestInProcess(_OnBeam):
     def capabilities(cls, subject):
         # It does one thing after the other.
         return subject.capabilities - {"parallel"}
-
-
-class TestPrism(_OnBeam):
-    @pytest.fixture(scope="class")
-    @classmethod
-    def backend(cls, request):
-        if not request.config.getoption("full_prism", False):
-            pytest.skip("--full-prism runs the suite on Prism, too: some ten minutes")
-        prism = request.getfixturevalue("prism")
-        return ProcessingBeamBackend(runner="PrismRunner", options={"prism_location": prism})
