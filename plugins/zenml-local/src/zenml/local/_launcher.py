@@ -206,10 +206,10 @@ def _output(log: str, begin: int) -> str:
 
 
 def _last_words(output: str) -> str:
-    """What an installer says about why it failed: its errors, or else its last lines."""
+    """What an installer says about why it failed: errors and causes, or else its last lines."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith("[notice]")]
-    errors = [line for line in lines if line.lower().startswith("error")]
+    errors = [line for line in lines if line.lower().startswith(("cause", "error"))]
     return " ".join((errors or lines)[-3:])[:600]
 
 
