@@ -103,29 +103,6 @@ class TestWhatTheyLeave:
         assert executed == [0, 1]
         assert dict(placed.results()) == {0: 0, 1: 2}
 
-    def test_an_index_goes_on_where_a_worker_was_that_died(self, context: MapContext) -> None:
-        self.place(context, units(3), 3).order.execute(0)
-        placed = self.place(context, units(5), 5)
-        placed.order.execute(0)
-        assert executed == [0, 1, 2, 3, 4]
-        assert dict(placed.results()) == {number: 2 * number for number in range(5)}
-
-    def test_units_are_not_looked_for_behind_one_that_is_new(
-        self, context: MapContext, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        placed = self.place(context, units(5), 5)
-        wanted = {f"{context.scope}/{unit.digest}.json" for unit in units(5)}
-        store = open_store(context.store)
-        asked = []
-
-        def read(key: str) -> bytes:
-            asked.append(key)
-            return type(store).read(store, key)
-
-        monkeypatch.setattr(store, "read", read)
-        placed.order.execute(0)
-        assert len(wanted.intersection(asked)) == 1
-
     @pytest.mark.parametrize(("name", "kind"), [("wrong", DataError), ("odd", UnitFailedError)])
     def test_what_a_unit_raises_is_raised_after_the_results(
         self, context: MapContext, name: str, kind: type[Exception]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ from zenml.core.engine._units import execute_unit
 from zenml.core.errors import StoreError
 from zenml.core.stores._open import open_store
 
-__all__ = ["Answer", "answer_unit", "answer_units"]
+__all__ = ["Answer", "answer_unit"]
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -76,24 +76,10 @@ def answer_unit(unit: Unit, context: MapContext) -> Answer:
     A unit whose result is remembered is not executed again: a worker that takes the place of one
     that died goes on where that one was.
     """
-    return next(answer_units([unit], context))
-
-
-def answer_units(units: Iterable[Unit], context: MapContext) -> Iterator[Answer]:
-    """Answer units one after the other, as ``answer_unit`` does.
-
-    Whoever began with them before did so in this order: behind the first one that is not remembered
-    there is nothing to look for, and a new unit costs the store one request, not two.
-    """
-    remembered = True
-    for unit in units:
-        try:
-            answer = _remembered(unit, context) if remembered else None
-            remembered = answer is not None
-            answer = answer or Answer(execute_unit(unit, context))
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the client must hear of it
-            answer = _answer_of(error)
-        yield answer
+    try:
+        return _remembered(unit, context) or Answer(execute_unit(unit, context))
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the client must hear of it
+        return _answer_of(error)
 
 
 def _remembered(unit: Unit, context: MapContext) -> Answer | None:

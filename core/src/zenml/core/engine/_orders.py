@@ -21,7 +21,7 @@ import msgspec
 
 from zenml.core.contracts._store import ArtifactStore
 from zenml.core.contracts._units import MapContext, Unit
-from zenml.core.engine._answers import Answer, answer_units
+from zenml.core.engine._answers import Answer, answer_unit
 from zenml.core.errors import IntegrityError, ObjectNotFoundError, StoreError
 from zenml.core.stores._open import open_store
 
@@ -122,7 +122,8 @@ class WorkOrder:
         """
         context, units = self.read(index)
         results = []
-        for answer in answer_units(units, context):
+        for unit in units:
+            answer = answer_unit(unit, context)
             if answer.error:
                 with suppress(StoreError):
                     self._put(f"{index}-error", answer)
