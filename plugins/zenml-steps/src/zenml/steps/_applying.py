@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -66,7 +67,10 @@ class _Vocabulary:
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._places = {text: float(place) for place, text in enumerate(texts)}
-        self._type = pl.Enum(pl.Series(texts, dtype=pl.String))
+
+    @cached_property
+    def _type(self) -> pl.Enum:
+        return pl.Enum(pl.Series([*self._places], dtype=pl.String))
 
     def look_up(self, texts: pl.Series) -> pl.Series:
         """Text to its place, or -1; null stays null."""
