@@ -138,7 +138,8 @@ class Attempt:
                 return "stopped"
             if ended == _State.DONE:
                 return "done"
-            if died or any(one.poll() is not None for one in self.workers.values()):
+            # A copy: Prism asks for workers, and lets them go, meanwhile.
+            if died or any(one.poll() is not None for one in [*self.workers.values()]):
                 died = died or time.monotonic()
                 if time.monotonic() - died > _LATE:
                     return "disconnected"
