@@ -43,6 +43,7 @@ def shard_rows(rows_per_shard: int, columns: int) -> int:
 
 def write_shard(frame: pl.DataFrame, files: Files) -> dict[str, Any]:
     """Store a shard and its measures: plain data, for ``put_together``."""
+    frame = frame.rechunk()  # once, for all that looks at it
     parts = {_PART: ~selectors.binary(), _BYTES_PART: selectors.binary()}
     frames = {part: frame.select(columns) for part, columns in parts.items()}
     blobs = {part: write_parquet(some, files) for part, some in frames.items() if some.width}

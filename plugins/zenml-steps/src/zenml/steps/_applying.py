@@ -39,11 +39,21 @@ __all__ = [
 def apply_transform(transform: Mapping[str, Any], frame: pl.DataFrame) -> pl.DataFrame:
     """See ``zenml.steps.preprocesser.apply``."""
     found = conform(transform, frame)
+    columns = [column for column in transform["columns"] if column["column"] in found]
+    raw = pl.DataFrame([*found.values()])
+    # All at once: Polars takes about as long to be asked for a step of a column as to do it.
+    together = {
+        column["output"]: expression
+        for column in columns
+        if (expression := _expression(column, frame.height)) is not None
+    }
+    applied = raw.select(**together)
     return pl.DataFrame(
         [
-            _apply_column(column, found[column["column"]]).alias(column["output"])
-            for column in transform["columns"]
-            if column["column"] in found
+            applied[column["output"]]
+            if column["output"] in together
+            else _apply_column(column, found[column["column"]]).alias(column["output"])
+            for column in columns
         ]
     )
 
@@ -72,14 +82,22 @@ class _Vocabulary:
     def _type(self) -> pl.Enum:
         return pl.Enum(pl.Series([*self._places], dtype=pl.String))
 
+    def is_large(self, rows: int) -> bool:
+        """Whether to look up only what occurs: a cast takes time for every text that there is."""
+        return 8 * len(self._places) > rows
+
     def look_up(self, texts: pl.Series) -> pl.Series:
         """Text to its place, or -1; null stays null."""
-        # Each cast takes time for every category, also for those that do not occur.
-        if 8 * len(self._places) > len(texts):
+        if self.is_large(len(texts)):
             return _numbered(texts, lambda text: self._places.get(text, -1.0))
-        places = texts.cast(self._type, strict=False).to_physical()
-        found: pl.Series = places.cast(pl.Float64).fill_null(-1.0)
+        places = texts.to_frame("texts").select(self.place(pl.col("texts")))
+        found: pl.Series = places.to_series().alias(texts.name)
         return found.set(texts.is_null(), None) if texts.null_count() else found
+
+    def place(self, texts: pl.Expr) -> pl.Expr:
+        """Text, none of it null, to its place, or -1."""
+        places = texts.cast(self._type, strict=False).to_physical()
+        return places.cast(pl.Float64).fill_null(-1.0)
 
 
 def _numbered(texts: pl.Series, number_of: Callable[[str], float]) -> pl.Series:
@@ -255,7 +273,26 @@ def _value_of(name: str, value: Any, kind: str, place: int) -> Any:
     raise _misfit(f"'{name}' is of type {kind} in training, and {shown} is none", place)
 
 
+_ARITHMETIC: Final = ("no_transform", "scale_by_min_max", "scale_to_0_1", "scale_to_z_score")
 _OF_TEXT: Final = ("compute_and_apply_vocabulary", "hash_strings", "ngrams", "tfidf")
+
+
+def _expression(column: Mapping[str, Any], rows: int) -> pl.Expr | None:
+    """What ``_apply_column`` does, as one expression; None where it takes more than that."""
+    first, *further = column["steps"]
+    raw = pl.col(column["column"])
+    if all(step["method"] in _ARITHMETIC for step in column["steps"]):
+        values = _numbers(column, raw)
+        for step in column["steps"]:
+            values = _scale(step, values)
+    elif first["method"] == "compute_and_apply_vocabulary" and column["filling"] is not None:
+        vocabulary: _Vocabulary = _with_vocabulary(first)["vocabulary"]
+        if further or vocabulary.is_large(rows):
+            return None
+        values = vocabulary.place(_texts(column, raw))
+    else:
+        return None
+    return values.cast(pl.Float32)
 
 
 def _apply_column(column: Mapping[str, Any], series: pl.Series) -> pl.Series:
@@ -268,17 +305,30 @@ def _apply_column(column: Mapping[str, Any], series: pl.Series) -> pl.Series:
 
 def without_missing(column: Mapping[str, Any], method: str, series: pl.Series) -> pl.Series:
     """A column's raw values, filled, as what the first transform takes."""
-    fill = column["filling"]
-    values: pl.Series
     if method == "load_binary_image":
         return series
-    if method in _OF_TEXT:
-        values = series.cast(pl.String)
-        return values if fill is None else values.fill_null(_text(fill, column["type"]))
-    values = series.cast(pl.Float64)
-    if series.dtype.is_float():
-        values = values.fill_nan(None)
-    return values if fill is None or not values.null_count() else values.fill_null(float(fill))
+    filled = _texts if method in _OF_TEXT else _numbers
+    return _evaluate(filled(column, pl.col(series.name)), series)
+
+
+def _texts(column: Mapping[str, Any], raw: pl.Expr) -> pl.Expr:
+    """Raw values as text, filled."""
+    fill = column["filling"]
+    texts = raw.cast(pl.String)
+    return texts if fill is None else texts.fill_null(_text(fill, column["type"]))
+
+
+def _numbers(column: Mapping[str, Any], raw: pl.Expr) -> pl.Expr:
+    """Raw values as numbers, filled; what is not a number is missing."""
+    fill = column["filling"]
+    numbers = raw.cast(pl.Float64)
+    numbers = numbers.fill_nan(None) if column["type"] == "float" else numbers
+    return numbers if fill is None else numbers.fill_null(float(fill))
+
+
+def _evaluate(expression: pl.Expr, series: pl.Series) -> pl.Series:
+    """An expression of one column."""
+    return series.to_frame().select(expression).to_series().alias(series.name)
 
 
 def apply_step(step: Mapping[str, Any], values: Any) -> Any:
@@ -301,7 +351,9 @@ def apply_step(step: Mapping[str, Any], values: Any) -> Any:
         return values._replace(values=_look_up(step, values.values))
     if method in _OF_TEXT:
         return _look_up(step, values)
-    return _scale(step, values)
+    if method in _ARITHMETIC:
+        return _evaluate(_scale(step, pl.col(values.name)), values)
+    return _divide(step, values)
 
 
 def _load(step: Mapping[str, Any], images: Images, *, resize: bool) -> pl.Series:
@@ -340,17 +392,20 @@ def _hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-def _scale(step: Mapping[str, Any], values: pl.Series) -> pl.Series:
-    method = step["method"]
-    if method == "no_transform":
+def _scale(step: Mapping[str, Any], values: pl.Expr) -> pl.Expr:
+    if step["method"] == "no_transform":
         return values
-    if method in ("scale_to_z_score", "scale_to_0_1", "scale_by_min_max"):
-        if not step["factor"]:
-            # Of a constant column nothing is large, not even an infinity.
-            values = values.set(values.is_infinite().fill_null(value=False), step["shift"])
-        values = values * step["power"] if "power" in step else values
-        scaled: pl.Series = (values - step["shift"]) * step["factor"] + step["offset"]
-        return scaled
+    if not step["factor"]:
+        # Of a constant column nothing is large, not even an infinity.
+        values = pl.when(values.is_infinite()).then(step["shift"]).otherwise(values)
+    values = values * step["power"] if "power" in step else values
+    scaled: pl.Expr = (values - step["shift"]) * step["factor"] + step["offset"]
+    return scaled
+
+
+def _divide(step: Mapping[str, Any], values: pl.Series) -> pl.Series:
+    """Numbers to that of a bucket, or to a vector."""
+    method = step["method"]
     if method == "bucketize":
         boundaries = np.array(step["boundaries"], dtype=np.float64)
         found = np.searchsorted(boundaries, values.fill_null(0.0).to_numpy(), side="right")

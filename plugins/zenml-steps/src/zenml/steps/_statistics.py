@@ -56,10 +56,11 @@ def _measure(series: pl.Series) -> dict[str, Any]:
         partial["distinct"] = Distinct.of(counted["value"]).encode()
         partial["frequent"] = Frequent.of(counted).encode()
     if series.dtype == pl.String:
-        lengths = counted.group_by(pl.col("value").str.len_chars()).agg(pl.col("count").sum())
+        lengths = counted.with_columns(pl.col("value").str.len_chars())
         return {**partial, "lengths": Moments.of_counted(lengths).encode()}
     if series.dtype != pl.Boolean:
-        partial["zeros"] = int(counted.filter(pl.col("value") == 0)["count"].sum())
+        zeros = counted["value"].to_numpy() == 0
+        partial["zeros"] = int(counted["count"].to_numpy()[zeros].sum())
     if counts is not None and not series.dtype.is_float():
         partial["moments"] = Moments.of_counted(counted).encode()
         return partial
