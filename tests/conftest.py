@@ -1,4 +1,4 @@
-"""What tests across distributions share: the documented interface, the data path, and Ctrl-C."""
+"""What tests across distributions share: the public interface, the data path, Ctrl-C, TLS."""
 
 from __future__ import annotations
 
@@ -135,6 +135,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that takes `public_module` is run for each that the document lists."""
     if "public_module" in metafunc.fixturenames:
         metafunc.parametrize("public_module", sorted(documented()))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Python forgets a socket that is reset before TLS has begun on it: ssl.SSLSocket._create raises
+    # what getpeername or recv say, and closes nothing. Tests restart or cut off what they talk to.
+    config.addinivalue_line(
+        "filterwarnings",
+        r"ignore:Exception ignored in. <ssl\.SSLSocket:pytest.PytestUnraisableExceptionWarning",
+    )
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
