@@ -2,7 +2,7 @@
 
 The suites of each distribution are run, and their results become the ``conformance.json`` that it
 ships; of these, and of the proofs, come the tables in ``docs/conformance.md``. Everything of this
-project has to be installed.
+project has to be installed, and what a cluster or a stand-in for a service is made of.
 """
 
 from __future__ import annotations
@@ -24,6 +24,15 @@ from zenml.core.testing import case_names
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 DOCS = ROOT / "docs" / "conformance.md"
+
+#: Suites that need a cluster, or what stands in for a service, stand beside that, below ``tests``.
+ELSEWHERE = {
+    "zenml-dataflow": ["services/test_dataflow_conformance.py"],
+    "zenml-gcaip": ["services/test_vertex_conformance.py"],
+    "zenml-gcp": ["services/test_compute_conformance.py", "services/test_store_conformance.py"],
+    "zenml-k8s": ["cluster/test_conformance.py"],
+    "zenml-spark": ["spark/test_conformance.py"],
+}
 
 
 class Published(NamedTuple):
@@ -47,13 +56,14 @@ def published() -> list[Published]:
     found = []
     for file in sorted([ROOT / "core/pyproject.toml", *ROOT.glob("plugins/*/pyproject.toml")]):
         text, folder = file.read_text(encoding="utf-8"), file.parent
+        name, version = _line(r'^name = "(.+)"', text), _line(r'^version = "(.+)"', text)
         tests = sorted(folder.glob("tests/**/test_conformance*.py"))
+        tests += [ROOT / "tests" / suite for suite in ELSEWHERE.get(name, ())]
         if tests:
             # Beside the light module, which the registry knows without looking for it.
             light = _line(r'\[project\.entry-points\."zenml\.plugins"\]\n[\w-]+ = "([\w.]+)"', text)
             package = light.rpartition(".")[0].replace(".", "/")
             made = folder / "src" / package / "conformance.json"
-            name, version = _line(r'^name = "(.+)"', text), _line(r'^version = "(.+)"', text)
             found.append(Published(name, version, tests, made))
     return found
 

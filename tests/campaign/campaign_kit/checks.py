@@ -98,8 +98,17 @@ def attempts(store: ArtifactStore, run: str) -> dict[str, dict[int, JobOutcome |
     return found
 
 
-def inconsistent(told: dict[str, dict[int, JobOutcome | None]], *, retries: bool) -> Iterator[str]:
-    """What is wrong with the records of attempts."""
+def inconsistent(
+    told: dict[str, dict[int, JobOutcome | None]], *, retries: bool, torn: bool
+) -> Iterator[str]:
+    """What is wrong with the records of attempts.
+
+    Args:
+        told: The attempts of all jobs.
+        retries: Whether failed attempts may be followed by others.
+        torn: Whether a step's commit was torn, of which the job knows nothing: it has succeeded,
+            and is done once more.
+    """
     for job, outcomes in told.items():
         if sorted(outcomes) != list(range(1, len(outcomes) + 1)):
             yield f"{job} has attempts {sorted(outcomes)}"
@@ -110,7 +119,7 @@ def inconsistent(told: dict[str, dict[int, JobOutcome | None]], *, retries: bool
                 continue
             if outcome.attempt != number:
                 yield f"{job}, attempt {number} has the outcome of attempt {outcome.attempt}"
-            if outcome.status == "succeeded" and number != max(outcomes):
+            if outcome.status == "succeeded" and number != max(outcomes) and not torn:
                 yield f"{job} succeeded with attempt {number} of {len(outcomes)}"
             if outcome.failure is not None:
                 failed[outcome.failure.cause] += 1

@@ -421,13 +421,14 @@ class _Play:
             self.problems.append(f"the run has no outcome: {self._said()}")
             return "no outcome"
         cause = outcome.failure.cause if outcome.failure else ""
+        torn = self._torn_key().startswith("cache/")
         if outcome.status == "succeeded":
             missing = self.stage.reference.keys() - checks.commits(self.store).keys()
-            if missing and not self._torn_key().startswith("cache/"):
+            if missing and not torn:
                 self.problems.append(f"it succeeded without a commit of {sorted(missing)}")
         elif outcome.status not in self.allowed.ends or cause not in self.allowed.causes:
             self.problems.append(f"it {outcome.status} with {cause}: {outcome.failure}")
-        self.problems += checks.inconsistent(told, retries=self.fault["retries"])
+        self.problems += checks.inconsistent(told, retries=self.fault["retries"], torn=torn)
         # What still ran when a run failed is cancelled.
         fine = self.allowed.causes | ({"CANCELLED"} if outcome.status != "succeeded" else set())
         for job, outcomes in told.items():
