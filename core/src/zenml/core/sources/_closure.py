@@ -209,8 +209,7 @@ class _Walker:
             for package, init in location.packages:
                 if self._is_source(init):
                     self._add(package, init)
-            tree = self._add(name, location.path)
-            return list(_imports(tree.body, _package(name, location.path)))
+            return [*self._add(name, location.path)]
         found = distribution_of(location)
         if found is not None:
             self.distributions[found[0]] = found[1]
@@ -222,16 +221,19 @@ class _Walker:
         inside_home = os.path.abspath(path).startswith(self.home + os.sep)
         return path.endswith(".py") and (inside_home or not is_installed(path))
 
-    def _add(self, name: str, path: str) -> ast.Module:
+    def _add(self, name: str, path: str) -> tuple[str, ...]:
+        """Take a whole module in; returns what it imports."""
         path = os.path.abspath(path)
-        tree = self._read(name, path)
-        self.modules[name] = _digest(tree.body)
-        return tree
+        self.modules[name], imported = _whole(path, self._seen(name, path), _package(name, path))
+        return imported
 
     def _read(self, name: str, path: str) -> ast.Module:
+        return _parse(path, self._seen(name, path)).tree
+
+    def _seen(self, name: str, path: str) -> _Stamp:
         self.files[name] = path
         self.stamps[path] = stamp = _stamp(path)  # before it is read: an edit is seen next time
-        return _parse(path, stamp).tree
+        return stamp
 
 
 def _package(module: str, path: str) -> str:
@@ -257,6 +259,13 @@ def _parse(path: str, _stamp: _Stamp) -> _Source:
         return _Source(data, ast.parse(data, filename=path))
     except (OSError, SyntaxError, ValueError) as error:
         raise SourceError(f"the source cannot be read: {error}", where=path) from error
+
+
+@lru_cache(maxsize=2048)
+def _whole(path: str, stamp: _Stamp, package: str) -> tuple[str, tuple[str, ...]]:
+    """The digest of a module, and what it imports: many steps reach the same ones."""
+    body = _parse(path, stamp).tree.body
+    return _digest(body), tuple(_imports(body, package))
 
 
 # -- what a definition reaches in its own module ------------------------------------------------
@@ -493,9 +502,9 @@ def _digest(statements: Iterable[ast.stmt]) -> str:
     ``ast.dump`` spells the same source differently from one Python to the next; fields that are
     empty, and the two that only carry comments and spelling, are left out here.
     """
-    hasher = hashlib.sha256()
+    written: list[bytes] = []  # hashed at once: a call for each piece would take longer
     stack: list[Any] = list(reversed(list(statements)))
-    write = hasher.update
+    write = written.append
     while stack:
         node = stack.pop()
         if isinstance(node, ast.AST):
@@ -523,7 +532,7 @@ def _digest(statements: Iterable[ast.stmt]) -> str:
             write(f"str:{len(text)}:".encode() + text + b";")
         else:
             write(f"{type(node).__name__}:{node!r};".encode())
-    return hasher.hexdigest()
+    return hashlib.sha256(b"".join(written)).hexdigest()
 
 
 #: Fields that carry comments or spelling, or that the place of a node says already.

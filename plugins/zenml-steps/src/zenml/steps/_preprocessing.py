@@ -11,7 +11,7 @@ import polars as pl
 from zenml.core import Blob, Files, StepContext, UnitFunction
 from zenml.core.errors import ConfigurationError, DataError, Problem
 from zenml.steps._applying import apply_step, apply_transform, prepared, without_missing
-from zenml.steps._counts import count_values, decode_counts, encode_counts
+from zenml.steps._counts import add_up, count_values, decode_counts, encode_counts
 from zenml.steps._measures import Moments, Sketch, numbers_of, quantiles
 from zenml.steps._methods import (
     DEFAULTS,
@@ -37,6 +37,8 @@ __all__ = ["analyse_prepared", "analyse_shard", "preprocess", "transform_shard"]
 
 #: float32 counts to 2**24 without gaps, and a vocabulary is part of every model.
 VOCABULARY_LIMIT: Final = 1_000_000
+#: So many counts of shards are added up at once.
+_WAITING_COUNTS: Final = 1 << 17
 _PART: Final = "transformed"
 #: What can be measured of raw values, before it is known what missing ones become.
 _OF_RAW: Final = ("bins", "counts", "moments")
@@ -296,6 +298,7 @@ class _Measured:
         self.moments = Moments()
         self.sketch = Sketch()
         self.counts: dict[str, int] | None = {}
+        self._waiting: list[pl.DataFrame] = []
         self.documents = Documents(VOCABULARY_LIMIT)
         self.products: Products | None = None
 
@@ -309,12 +312,23 @@ class _Measured:
             if partial["counts"] is None:
                 self.counts = None
             else:
-                self._add_counts(*decode_counts(partial["counts"]))
+                self._wait(decode_counts(partial["counts"]))
         if "documents" in partial:
             self.documents.add(partial["documents"])
         if "products" in partial:
             self.products = self.products or Products(len(partial["products"]["sums"]))
             self.products.add(partial["products"])
+
+    def _wait(self, counted: pl.DataFrame) -> None:
+        """Add a shard's counts up with others, where they have values in common."""
+        self._waiting.append(counted)
+        if sum(frame.height for frame in self._waiting) > _WAITING_COUNTS:
+            self._settle()
+
+    def _settle(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            self._add_counts(*add_up(waiting))
 
     def _add_counts(self, values: Iterable[str], counts: Iterable[int]) -> None:
         # In a dictionary: a million texts take twice the memory while Polars adds them up.
@@ -328,6 +342,7 @@ class _Measured:
 
     def vocabulary(self, fill: str, filled: int) -> list[str] | None:
         """The values, most frequent first, with ``filled`` more of ``fill``; None: too many."""
+        self._settle()
         if filled:
             self._add_counts([fill], [filled])
         known = self.counts
