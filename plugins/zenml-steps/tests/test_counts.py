@@ -53,6 +53,23 @@ def test_the_most_frequent_come_first_and_then_the_smaller_ones() -> None:
 
 
 @pytest.mark.parametrize(
+    "values",
+    [
+        [-(2**63), -(2**63) + 1, -(2**63)],
+        [2**63 - 1, 2**63 - 2, 2**63 - 1],
+        [-(2**63), 2**63 - 1],
+        [-1, 1, None, 0, 1],
+        [2**53 + 1, 2**53, 2**53 + 1],
+        [5],
+        [None],
+    ],
+)
+def test_integers_are_counted_wherever_they_lie(values: list[int | None]) -> None:
+    found = counted(pl.Series(values, dtype=pl.Int64)).rows()
+    assert found == sorted(Counter(value for value in values if value is not None).items())
+
+
+@pytest.mark.parametrize(
     "values", [["b", "é", "a", "😀", "~"], [3, -1], [0.5, -2.0], [True, False]]
 )
 def test_counts_are_sent_in_the_order_of_the_values(values: list[Any]) -> None:

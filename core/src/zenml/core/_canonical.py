@@ -61,6 +61,8 @@ def check_plain(value: Any, path: str = "") -> str | None:
         return None
     if kind is list or kind is tuple:
         for index, item in enumerate(value):
+            if type(item) is str and item.isascii():
+                continue  # a vocabulary may be long, and spelling each place out takes longest
             found = check_plain(item, f"{path}[{index}]")
             if found:
                 return found

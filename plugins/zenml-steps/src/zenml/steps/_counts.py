@@ -34,7 +34,7 @@ _VIEW: Final = 16
 def count_values(series: pl.Series) -> pl.DataFrame:
     """Each ``value`` of a column and its ``count``; nulls, NaN and infinities are left out."""
     series = series.drop_nulls()
-    if series.dtype.is_integer() and (dense := _count_dense(series)) is not None:
+    if series.dtype == pl.Int64 and (dense := _count_dense(series)) is not None:
         return dense
     floats = series.dtype.is_float()
     if floats:
@@ -45,7 +45,7 @@ def count_values(series: pl.Series) -> pl.DataFrame:
 
 
 def _count_dense(series: pl.Series) -> pl.DataFrame | None:
-    """What ``count_values`` gives of integers that lie close together, in a quarter of the time."""
+    """What ``count_values`` gives of integers that lie close together, in half the time."""
     values = series.to_numpy()
     if not len(values):
         return None
@@ -54,7 +54,7 @@ def _count_dense(series: pl.Series) -> pl.DataFrame | None:
         return None
     occurring = np.bincount(values - low)
     places = np.flatnonzero(occurring)
-    found = pl.Series("value", places + low, dtype=series.dtype).set_sorted()
+    found = pl.Series("value", places + low, dtype=pl.Int64).set_sorted()
     return pl.DataFrame([found, pl.Series("count", occurring[places], dtype=pl.Int64)])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,7 +38,7 @@ __all__ = ["analyse_prepared", "analyse_shard", "preprocess", "transform_shard"]
 #: float32 counts to 2**24 without gaps, and a vocabulary is part of every model.
 VOCABULARY_LIMIT: Final = 1_000_000
 #: So many counts of shards are added up at once.
-_WAITING_COUNTS: Final = 1 << 17
+_WAITING_COUNTS: Final = 1 << 18
 _PART: Final = "transformed"
 #: What can be measured of raw values, before it is known what missing ones become.
 _OF_RAW: Final = ("bins", "counts", "moments")
@@ -320,7 +320,7 @@ class _Measured:
             self.products.add(partial["products"])
 
     def _wait(self, counted: pl.DataFrame) -> None:
-        """Add a shard's counts up with others, where they have values in common."""
+        """Add a shard's counts up with others first: they have much in common."""
         self._waiting.append(counted)
         if sum(frame.height for frame in self._waiting) > _WAITING_COUNTS:
             self._settle()
@@ -328,15 +328,20 @@ class _Measured:
     def _settle(self) -> None:
         waiting, self._waiting = self._waiting, []
         if waiting:
-            self._add_counts(*add_up(waiting))
+            added = add_up(waiting)
+            self._add_counts(added["value"].to_list(), added["count"].to_list())
 
-    def _add_counts(self, values: Iterable[str], counts: Iterable[int]) -> None:
+    def _add_counts(self, values: Sequence[str], counts: Sequence[int]) -> None:
+        """Add the counts of values that differ."""
         # In a dictionary: a million texts take twice the memory while Polars adds them up.
         known = self.counts
         if known is None:
             return
-        for value, count in zip(values, counts, strict=True):
-            known[value] = known.get(value, 0) + count
+        if known:
+            for value, count in zip(values, counts, strict=True):
+                known[value] = known.get(value, 0) + count
+        else:
+            known = self.counts = dict(zip(values, counts, strict=True))
         if len(known) > VOCABULARY_LIMIT:
             self.counts = None
 
