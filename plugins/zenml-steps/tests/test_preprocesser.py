@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from zenml.core.errors import ConfigurationError, DataError
+from zenml.steps import _preprocessing
 from zenml.steps.formats import DatasetFormat
 from zenml.steps.preprocesser import StandardPreprocesser, apply
 from zenml.steps.split import RandomSplit
@@ -232,6 +233,21 @@ def test_integers_and_booleans_can_have_a_vocabulary(bench: Any, split_examples:
         assert found == [
             float(vocabulary.index(value)) if value in in_training else -1.0 for value in expected
         ]
+
+
+@pytest.mark.parametrize("values", [_preprocessing._WAITING_ROWS, 1])
+def test_a_vocabulary_does_not_depend_on_how_many_counts_are_added_up_at_once(
+    bench: Any, split_examples: Any, monkeypatch: pytest.MonkeyPatch, values: int
+) -> None:
+    monkeypatch.setattr(_preprocessing, "_WAITING_ROWS", values)
+    _, learnt = overwritten(
+        bench, split_examples, "distance", transform="compute_and_apply_vocabulary"
+    )
+    train = pl.concat(split_examples.scan(bench.files, split="train", columns=["distance"]))
+    counts = Counter(map(str, train["distance"].fill_null(learnt["filling"])))
+    expected = sorted(sorted(counts), key=counts.__getitem__, reverse=True)
+    assert len(split_examples.shards) > 1
+    assert learnt["steps"][0]["vocabulary"] == expected
 
 
 def test_a_missing_label_stays_missing(bench: Any, split_examples: Any) -> None:

@@ -37,8 +37,9 @@ __all__ = ["analyse_prepared", "analyse_shard", "preprocess", "transform_shard"]
 
 #: float32 counts to 2**24 without gaps, and a vocabulary is part of every model.
 VOCABULARY_LIMIT: Final = 1_000_000
-#: So many counts of shards are added up at once.
-_WAITING_COUNTS: Final = 1 << 18
+#: Counts of so many shards, of so many values in all, are added up at once.
+_WAITING_SHARDS: Final = 256
+_WAITING_ROWS: Final = 1 << 18
 _PART: Final = "transformed"
 #: What can be measured of raw values, before it is known what missing ones become.
 _OF_RAW: Final = ("bins", "counts", "moments")
@@ -299,6 +300,7 @@ class _Measured:
         self.sketch = Sketch()
         self.counts: dict[str, int] | None = {}
         self._waiting: list[pl.DataFrame] = []
+        self._waiting_rows = 0
         self.documents = Documents(VOCABULARY_LIMIT)
         self.products: Products | None = None
 
@@ -322,11 +324,12 @@ class _Measured:
     def _wait(self, counted: pl.DataFrame) -> None:
         """Add a shard's counts up with others first: they have much in common."""
         self._waiting.append(counted)
-        if sum(frame.height for frame in self._waiting) > _WAITING_COUNTS:
+        self._waiting_rows += counted.height
+        if self._waiting_rows > _WAITING_ROWS or len(self._waiting) > _WAITING_SHARDS:
             self._settle()
 
     def _settle(self) -> None:
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting, self._waiting_rows = self._waiting, [], 0
         if waiting:
             added = add_up(waiting)
             self._add_counts(added["value"].to_list(), added["count"].to_list())
