@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 #: Seconds between two looks: reading the maps of a large process stops it for milliseconds.
@@ -35,7 +35,7 @@ class PeakMemory:
 
     def _watch(self) -> None:
         while not self._ended.wait(_INTERVAL):
-            self.mib = max(self.mib, sum(map(_held_by, _processes_of(self._session))))
+            self.mib = max(self.mib, _held_by(_processes_of(self._session)))
 
 
 class PeakMemories:
@@ -92,8 +92,18 @@ def _processes_of(session: int) -> list[Path]:
     return found
 
 
-def _held_by(process: Path) -> float:
-    """MiB that a process holds; 0 if it is gone."""
+def _held_by(processes: Sequence[Path]) -> float:
+    """MiB that processes hold together, as far as they are not gone."""
+    if len(processes) == 1:
+        # It shares its pages with nobody, and is not stopped by being asked for their number.
+        with contextlib.suppress(OSError):
+            pages = int((processes[0] / "statm").read_text().split()[1])
+            return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+    return sum(map(_share_of, processes))
+
+
+def _share_of(process: Path) -> float:
+    """MiB that a process holds, with its share of what it has with others; 0 if it is gone."""
     with contextlib.suppress(OSError):
         for line in (process / "smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):

@@ -85,7 +85,7 @@ def test_plain_data_comes_back_exactly(value: object) -> None:
         ({"a": {True: 2}}, "a has the key True"),
         ({"a": {1}}, "a is of type builtins.set"),
         (b"x", "builtins.bytes"),
-        ([object()], r"\[0\] is of type builtins.object"),
+        pytest.param([object()], r"\[0\] is of type builtins.object", id="object"),
     ],
     ids=repr,
 )

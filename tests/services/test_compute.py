@@ -427,11 +427,14 @@ def test_a_machine_that_another_request_has_made_is_the_one_if_it_does_the_same(
     # As it is made of what 'zenml plan --render' prints.
     made = requests.post(where, json=backend.render(job)["instance"], timeout=30).json()
     assert "error" not in made, made
+    found = backend.find(job)
     handle = backend.submit(job)
+    assert found == handle
     assert handle.data["id"] == made["targetId"]
     other = Job(**{**{f: getattr(job, f) for f in job.__struct_fields__}, "digest": "f" * 64})
     with pytest.raises(BackendError, match="does something else"):
         backend.submit(other)
+    assert backend.find(other) is None
     backend.cleanup(handle)
 
 

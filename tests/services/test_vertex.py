@@ -269,9 +269,12 @@ def test_a_job_whose_submission_nobody_heard_of_is_the_one(bench: Bench) -> None
     backend = SingleGPUTrainingGCAIPBackend(**bench.parameters)
     job = _any_job(bench)
     bench.proxy.inject("lost", method="POST")
+    assert backend.find(job) is None
     with pytest.raises(ConnectionError):
         backend.submit(job)
+    found = backend.find(job)
     handle = backend.submit(job)
+    assert found == handle
     [made] = bench.service.jobs(job.name)
     assert handle.data == {"name": made.name}
     assert len(bench.created()) == 1

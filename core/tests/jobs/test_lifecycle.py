@@ -324,11 +324,23 @@ class TestCtrlC:
         assert cause(job) == "CANCELLED"
         assert not service.running
 
-    def test_forced_during_a_submission_it_closes_what_may_have_been_started(
+    def test_forced_during_a_submission_it_ends_what_was_started(
+        self, client: Client, service: Any
+    ) -> None:
+        job = client()
+        service.troubles["answer"] = [lambda: (ctrl_c(), ctrl_c())]
+        with pytest.raises(KeyboardInterrupt):
+            job.wait()
+        assert cause(job) == "CANCELLED"
+        assert (service.count("submit"), service.count("find")) == (1, 1)
+        assert not service.running
+
+    def test_forced_during_a_submission_it_closes_what_cannot_be_looked_for(
         self, client: Client, service: Any, store: ArtifactStore
     ) -> None:
         job = client()
         service.troubles["answer"] = [lambda: (ctrl_c(), ctrl_c())]
+        service.troubles["find"] = [ConnectionError("away")] * 5
         with pytest.raises(KeyboardInterrupt):
             job.wait()
         # Its handle never came, so its runner has to find out by itself, and can.

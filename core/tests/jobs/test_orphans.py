@@ -11,6 +11,7 @@ import pytest
 
 from zenml.core import ArtifactStore
 from zenml.core._canonical import canonical
+from zenml.core.errors import BackendError
 from zenml.core.jobs import JobRun
 from zenml.core.jobs._task import read_outcome
 
@@ -85,6 +86,35 @@ class TestJobsOfRunsThatAreOver:
         assert service.count("submit") == 0
         assert read_outcome(job.store, f"{job.folder}/1") is not None
         assert "jobs" not in zenml("gc", "--grace", "0", "--yes").out
+
+    def test_one_whose_submission_was_never_confirmed_is_ended_where_there_is_one(
+        self, client: Client, begin_run: Callable[..., None], service: Any, zenml: Any
+    ) -> None:
+        begin_run()
+        job = client()
+        job._ask()
+        service.begin(job.job(1))  # and the client is killed before it hears of it
+        end_run(job)
+        zenml("gc", "--grace", "0", "--yes")
+        assert service.count("submit") == 0
+        assert service.count("cancel") == 1
+        assert service.phases == {}
+        assert "jobs" not in zenml("gc", "--grace", "0", "--yes").out
+
+    def test_a_service_that_cannot_be_asked_for_it_is_asked_again_by_the_next_sweep(
+        self, client: Client, begin_run: Callable[..., None], service: Any, zenml: Any
+    ) -> None:
+        begin_run()
+        job = client()
+        job._ask()
+        service.begin(job.job(1))
+        end_run(job)
+        service.troubles["find"] = [BackendError("no")] * 20
+        zenml("gc", "--grace", "0", "--yes")
+        assert service.running
+        service.troubles["find"] = []
+        zenml("gc", "--grace", "0", "--yes")
+        assert service.phases == {}
 
 
 class TestJobsThatAreLeftAlone:

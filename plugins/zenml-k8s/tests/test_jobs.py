@@ -65,6 +65,27 @@ def test_a_job_of_that_name_with_another_task_is_refused(backend: Any, server: A
         backend.submit(a_job())
 
 
+def test_a_job_whose_handle_was_lost_is_found_by_its_name(backend: Any, server: Any) -> None:
+    server.answer = lambda _: made(backend.render(a_job()))
+    assert backend.find(a_job()) == handle()
+    [asked] = server.requests
+    assert (asked.method, asked.path) == ("GET", f"{JOBS}/zenml-2026-1")
+
+
+def test_what_was_never_submitted_is_not_found(backend: Any, server: Any) -> None:
+    server.answer = lambda _: (404, {})
+    assert backend.find(a_job()) is None
+    other = backend.render(a_job(digest="f" * 64))
+    server.answer = lambda _: made(other)
+    assert backend.find(a_job()) is None
+
+
+def test_not_to_be_told_is_not_to_have_found_nothing(backend: Any, server: Any) -> None:
+    server.answer = lambda _: (403, {})
+    with pytest.raises(BackendError):
+        backend.find(a_job())
+
+
 @pytest.mark.parametrize(
     ("status", "message", "remedy"),
     [

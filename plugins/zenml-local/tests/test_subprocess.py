@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +27,7 @@ from zenml.core import Handle, Job, JobState
 from zenml.core.errors import BackendError, ConfigurationError
 from zenml.core.testing import wait_until
 from zenml.local import OrchestratorSubprocessBackend, TrainingSubprocessBackend
+from zenml.local._subprocess import _claimed
 
 #: More memory than any machine has, and how it is told.
 TOO_MUCH = "65536TiB"
@@ -269,6 +271,40 @@ class TestFolders:
 
         wait_until(lambda: not Path(f"/proc/{handle.data['pid']}").exists())
         assert list(machine.jobs.iterdir()) == []
+
+
+class TestFinding:
+    def test_a_job_whose_handle_was_lost_is_found_by_its_name(self, machine: Machine) -> None:
+        backend = machine.backend()
+        handle = machine.submit(backend)
+        assert backend.find(job()) == handle
+        backend.cancel(handle, 0.0)
+        assert backend.find(job()) == handle
+        backend.cleanup(handle)
+        assert backend.find(job()) is None
+        assert len(machine.beginnings()) <= 1
+
+    def test_what_was_never_submitted_is_not_found(self, machine: Machine) -> None:
+        assert machine.backend().find(job()) is None
+        assert not machine.jobs.exists()
+
+    def test_a_folder_in_which_nothing_was_started_is_tidied_up(self, machine: Machine) -> None:
+        """A client that is killed before it starts the process leaves a folder with its claim."""
+        folder = machine.jobs / job().name
+        folder.mkdir(parents=True)
+        (folder / "claim").touch()
+        assert machine.backend().find(job()) is None
+        assert not folder.exists()
+
+    def test_a_job_that_is_being_started_is_waited_for(self, machine: Machine) -> None:
+        backend, folder = machine.backend(), machine.jobs / job().name
+        with ThreadPoolExecutor() as pool:
+            with _claimed(folder):
+                found = pool.submit(backend.find, job())
+                time.sleep(0.2)
+                assert not found.done()
+                (folder / "handle").write_text(json.dumps({"folder": "f"}))
+            assert found.result().data == {"folder": "f"}
 
 
 class TestSubmitting:

@@ -25,9 +25,9 @@ GOLDEN_CONTENT = {
 }
 #: Bytes, which Polars' version is part of.
 GOLDEN_BYTES = {
-    "snapshot": "98de57d6ad03cb7e59357ccc779662558484df105900ced8f826ee9cd8a0d91b",
-    "split": "d4f95eb52e00aa727158bb204d323b18ded2aff73af286def81bef97f4d92f2d",
-    "transformed": "17e0516ddd1c970017a3ddab8e53306355222b1d67d20221c7104e95c0263712",
+    "snapshot": "b2e0e703f9fe7ee6582c4f7ec25f861d7e897fdfe85807708667b6817291fc9d",
+    "split": "789cdf2a2a73c74947e652d88164035772171967f97c38f7a503ff05115a059a",
+    "transformed": "5e8ee541c4f35772af6794c6d120739624b999d5a8c57f077c4c369a4f9275e5",
 }
 WRITTEN_BY = "2.1.0"
 

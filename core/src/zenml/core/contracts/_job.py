@@ -191,6 +191,15 @@ class JobBackend(Backend):
     def submit(self, job: Job) -> Handle:
         """Start the job. Submitting one name twice must give the same job, not a second one."""
 
+    def find(self, job: Job) -> Handle | None:
+        """The handle of a job that was submitted; None if the service has none of that name.
+
+        Starts nothing. Asked by whoever tidies up after a client that ended between submitting a
+        job and storing its handle. Where a backend cannot tell, as by default, such a job is left
+        to its runner, which finds that nobody wants it any more.
+        """
+        return None
+
     @abstractmethod
     def poll(self, handle: Handle) -> JobState:
         """How the job stands. A job that is not known is ``gone``, not an error."""

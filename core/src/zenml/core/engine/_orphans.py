@@ -105,9 +105,9 @@ def find_orphans(
 def sweep(orphans: list[Orphan]) -> int:
     """End what ``find_orphans`` found, and tidy up; returns how many are gone now.
 
-    An attempt without a handle may have been submitted or not. Submitting it again would tell, for
-    a name gives one job; it could also start one, only to end it. So it is closed instead: whatever
-    runs under its name finds that out from the store, and ends.
+    An attempt without a handle may have been submitted or not. It is closed, and its backend asked
+    for a job of its name. Where that cannot tell, whatever runs under the name finds out from the
+    store that it is closed, and ends.
     """
     for orphan in orphans:
         if orphan.lost:
@@ -135,7 +135,7 @@ def _over(
 
 
 def _reason(job: JobRun, attempt: str, of_what: str, where: str) -> str:
-    handle = job.handle(int(attempt.rpartition("/")[2]))
+    handle = job.find(int(attempt.rpartition("/")[2]))
     if handle is None:
         return f"{of_what}, of whose submission nothing is known"
     state = job.backend.poll(handle)

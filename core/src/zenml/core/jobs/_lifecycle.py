@@ -187,8 +187,8 @@ class JobRun:
     ) -> None:
         """Close an attempt that nobody waits for, and have it be ended.
 
-        One whose submission was never confirmed is closed and no more: submitting it again would
-        find it, or start what nobody wants. If it runs, its runner finds that it is closed.
+        One whose submission was never confirmed is looked for by its name: submitting it again
+        could start what nobody wants. If it runs unfound, its runner finds that it is closed.
         """
         failure = Failure(cause=cause, type="Job", message=why)
         settle(self.store, self._attempt(attempt), failure)
@@ -210,8 +210,10 @@ class JobRun:
 
         def tidy() -> bool:
             outcome = read_outcome(self.store, folder)
-            handle = self.handle(attempt)
-            if handle is None or is_cleaned(self.store, folder):
+            if is_cleaned(self.store, folder):
+                return True
+            handle = self._found(attempt)
+            if handle is None:
                 return True
             # A runner's own outcome is the last thing that it does; ours only says what we know.
             if outcome is None or (outcome.by == "client" and not self._ends(handle, wait)):
@@ -242,6 +244,10 @@ class JobRun:
     def handle(self, attempt: int) -> Handle | None:
         """How to find an attempt again; None if its submission was never confirmed."""
         return read_handle(self.store, self._attempt(attempt))
+
+    def find(self, attempt: int) -> Handle | None:
+        """The same; if it was never confirmed, the service is asked for a job of its name."""
+        return self.handle(attempt) or self.backend.find(self.job(attempt))
 
     # -- waiting ---------------------------------------------------------------------------------
 
@@ -389,9 +395,20 @@ class JobRun:
         return cancel_requested(self.store, self.request.task.run)
 
     def _cancel(self, attempt: int, grace: float) -> None:
-        handle = self.handle(attempt)
-        if handle is not None:
-            self._if_possible("ending it", lambda: self.backend.cancel(handle, grace))
+        def end() -> None:
+            handle = self._found(attempt)
+            if handle is not None:
+                self.backend.cancel(handle, grace)
+
+        self._if_possible("ending it", end)
+
+    def _found(self, attempt: int) -> Handle | None:
+        """What ``find`` finds, and from then on ``handle``."""
+        known = self.handle(attempt)
+        if known is not None:
+            return known
+        found = self.find(attempt)
+        return found and store_handle(self.store, self._attempt(attempt), found)
 
     # -- attempts --------------------------------------------------------------------------------
 

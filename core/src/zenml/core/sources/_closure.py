@@ -17,7 +17,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -503,44 +503,50 @@ def _digest(statements: Iterable[ast.stmt]) -> str:
     empty, and the two that only carry comments and spelling, are left out here.
     """
     written: list[bytes] = []  # hashed at once: a call for each piece would take longer
-    stack: list[Any] = list(reversed(list(statements)))
     write = written.append
+    stack: list[Any] = list(statements)
+    stack.reverse()
     while stack:
         node = stack.pop()
-        if isinstance(node, ast.AST):
-            write(f"({type(node).__name__}".encode())
-            stack.append(_END)
-            for field in reversed(node._fields):
+        kind: Any = type(node)
+        if kind is bytes:  # spelt already
+            write(node)
+        elif kind is list:
+            stack.extend(reversed(node))
+        elif kind is ast.Constant:  # its value may be None, or bytes
+            write(b"(Constant value=%b)" % _spelt(node.value))
+        elif isinstance(node, ast.AST):
+            opening, fields = _form(kind)
+            write(opening)
+            stack.append(b")")
+            for field, label in fields:
                 value = getattr(node, field, None)
-                if isinstance(node, ast.JoinedStr):  # Python 3.12 adds empty pieces to some
-                    value = [piece for piece in node.values if getattr(piece, "value", 0) != ""]
-                # None is a value too: that of the constant None.
-                constant = field == "value" and isinstance(node, ast.Constant)
-                if not constant and (value is None or value == [] or field in _UNSPOKEN):
+                if kind is ast.JoinedStr:  # Python 3.12 adds empty pieces to some
+                    value = [piece for piece in value or () if getattr(piece, "value", 0) != ""]
+                if value is None or value == []:
                     continue
                 stack.append(value)
-                stack.append(_Label(field))
-        elif isinstance(node, list):
-            stack.extend(reversed(node))
-        elif isinstance(node, _Label):
-            write(f" {node}=".encode())
-        elif node is _END:
-            write(b")")
-        elif isinstance(node, str):
-            # Not its repr(): which characters that escapes depends on the version of Unicode.
-            text = node.encode("utf-8", "surrogatepass")
-            write(f"str:{len(text)}:".encode() + text + b";")
+                stack.append(label)
         else:
-            write(f"{type(node).__name__}:{node!r};".encode())
+            write(_spelt(node))
     return hashlib.sha256(b"".join(written)).hexdigest()
+
+
+def _spelt(value: Any) -> bytes:
+    """A name, or the value of a constant."""
+    if isinstance(value, str):
+        # Not its repr(): which characters that escapes depends on the version of Unicode.
+        text = value.encode("utf-8", "surrogatepass")
+        return b"str:%d:%b;" % (len(text), text)
+    return f"{type(value).__name__}:{value!r};".encode()
+
+
+@cache
+def _form(kind: type[ast.AST]) -> tuple[bytes, tuple[tuple[str, bytes], ...]]:
+    """How a node begins; its fields from the last to the first, and how each is announced."""
+    fields = [field for field in reversed(kind._fields) if field not in _UNSPOKEN]
+    return f"({kind.__name__}".encode(), tuple((name, f" {name}=".encode()) for name in fields)
 
 
 #: Fields that carry comments or spelling, or that the place of a node says already.
 _UNSPOKEN = ("type_comment", "kind", "ctx")
-
-
-class _Label(str):
-    __slots__ = ()
-
-
-_END = object()

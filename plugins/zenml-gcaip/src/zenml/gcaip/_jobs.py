@@ -44,11 +44,16 @@ class VertexJobs(VertexOptions, JobBackend):
                 # Somebody may have made one at the same time, or the request come twice.
                 others = (one for one in _find(self, client, job.name) if one.name != found[0].name)
                 found += others
-            first, *rest = sorted(found, key=lambda one: (one.create_time, one.name))
+            first, *rest = _in_order(found)
             for other in rest:
                 if other.state.name not in ENDED:
                     _cancel(client, other.name)
         return Handle(job=job.name, data={"name": first.name})
+
+    def find(self, job: Job) -> Handle | None:
+        with ask(self, f"the job {job.name}", waiting=True):
+            found = _in_order(_find(self, connect(self), job.name))
+        return Handle(job=job.name, data={"name": found[0].name}) if found else None
 
     def poll(self, handle: Handle) -> JobState:
         from google.api_core.exceptions import NotFound
@@ -89,6 +94,11 @@ def _find(options: VertexOptions, client: Any, name: str) -> list[Any]:
     request = {"parent": location(options), "filter": f'labels.{JOB}="{name}"'}
     found: Iterable[Any] = client.list_custom_jobs(request=request, retry=None, timeout=SECONDS)
     return list(found)
+
+
+def _in_order(found: Iterable[Any]) -> list[Any]:
+    """The same for everybody: the job that all but the first are the doubles of comes first."""
+    return sorted(found, key=lambda one: (one.create_time, one.name))
 
 
 def _create(options: VertexOptions, client: Any, spec: Mapping[str, Any]) -> Any:

@@ -71,13 +71,22 @@ class OrchestratorGCPBackend(MachineOptions, JobOrchestratorBackend):
                 remedy="use a bucket as the artifact store: artifact_store='gs://BUCKET/FOLDER'",
             )
 
+    def find(self, job: Job) -> Handle | None:
+        """The machine of the job's name, if it was made for it."""
+        name = render(self, job)["instance"]["name"]
+        with _asking(f"the machine '{name}'", waiting=True):
+            found = connect(self).find(self.project, self.zone, name)
+        if found is None or _digest_of(found) != job.digest:
+            return None
+        place = Place(self.project, self.zone, name, str(found.id), job.name, job.digest)
+        return Handle(job=job.name, data=place._asdict())
+
     def _existing(self, compute: Compute, name: str, job: Job) -> str:
         """The id of the machine of that name, if it does the same."""
         found = compute.find(self.project, self.zone, name)
         if found is None:
             raise ConnectionError(f"the machine '{name}' was there a moment ago")
-        told = {item.key: item.value for item in found.metadata.items}
-        if told.get(DIGEST) != job.digest:
+        if _digest_of(found) != job.digest:
             raise BackendError(
                 f"there is a machine '{name}' already, and it does something else",
                 where=f"{self.project}, {self.zone}",
@@ -138,6 +147,13 @@ class OrchestratorGCPBackend(MachineOptions, JobOrchestratorBackend):
         with _asking(f"the machine '{place.name}'", waiting=True):
             compute.delete(place, deletion_id(place.job, place.digest, "cleanup"), now=True)
         compute.rest()
+
+
+def _digest_of(machine: Any) -> str | None:
+    """Of the task that a machine was made for."""
+    told = {item.key: item.value for item in machine.metadata.items}
+    digest: str | None = told.get(DIGEST)
+    return digest
 
 
 @contextmanager

@@ -75,6 +75,20 @@ class KubernetesJobs(KubernetesOptions, JobBackend):
         place = create(api, self.render(job), self.namespace or api.namespace)
         return Handle(job=job.name, data=place._asdict())
 
+    def find(self, job: Job) -> Handle | None:
+        api = connect(self)
+        namespace, name = self.namespace or api.namespace, _manifest.job_name(self, job.name)
+        with ask(f"the Job '{name}'", waiting=True):
+            try:
+                found = api.get(jobs_in(namespace, name))
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+                return None
+        if _digest_of(found) != job.digest:
+            return None
+        return Handle(job=job.name, data=_place_of(found, namespace)._asdict())
+
     def poll(self, handle: Handle) -> JobState:
         place = Place(**handle.data)
         api = connect(self)
@@ -163,16 +177,25 @@ def create(api: Api, manifest: Mapping[str, Any], namespace: str) -> Place:
             if error.status != 409:
                 raise
             made = api.get(jobs_in(namespace, name))
-    wanted = manifest["metadata"]["annotations"].get("zenml.io/digest")
-    found = (made["metadata"].get("annotations") or {}).get("zenml.io/digest")
-    if found != wanted:
+    if _digest_of(made) != _digest_of(manifest):
         raise BackendError(
             f"there is a Job '{name}' already, and it does something else",
             where=f"namespace '{namespace}'",
             remedy=f"kubectl delete job {name} --namespace {namespace}, or another job_prefix=",
         )
-    run = manifest["metadata"]["labels"][_manifest.RUN]
-    return Place(namespace, name, run, made["metadata"]["uid"])
+    return _place_of(made, namespace)
+
+
+def _digest_of(job: Mapping[str, Any]) -> str | None:
+    """Of the task that a Job was made for."""
+    digest: str | None = (job["metadata"].get("annotations") or {}).get("zenml.io/digest")
+    return digest
+
+
+def _place_of(job: Mapping[str, Any], namespace: str) -> Place:
+    """Where a Job of ours is, as the API server tells of it."""
+    told = job["metadata"]
+    return Place(namespace, told["name"], told["labels"][_manifest.RUN], told["uid"])
 
 
 def end(api: Api, place: Place, grace: float) -> None:

@@ -156,6 +156,16 @@ class _SubprocessJobs(JobBackend):
             ) from error
         return Handle(job=job.name, data=data)
 
+    def find(self, job: Job) -> Handle | None:
+        folder = self._work_folder() / job.name
+        if not folder.exists():
+            return None
+        with _claimed(folder):  # whoever was starting it is done, or dead
+            data = _read(folder / "handle")
+            if data is None:
+                shutil.rmtree(folder, ignore_errors=True)
+        return None if data is None else Handle(job=job.name, data=data)
+
     def poll(self, handle: Handle) -> JobState:
         folder = _folder_here(handle)
         lives = _lives(handle)

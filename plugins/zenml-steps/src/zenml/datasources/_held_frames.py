@@ -97,6 +97,7 @@ def hold(frame: Any, given: Mapping[str, str] | None, rows_per_shard: int) -> He
     from zenml.datasources._columns import MisfitError, table_of, types_of
     from zenml.datasources._snapshot import check_known, check_names, shard_rows
     from zenml.datasources._types import settle
+    from zenml.steps._dictionaries import with_dictionaries
     from zenml.steps._plain import encode
     from zenml.steps._tables import write_parquet
 
@@ -117,7 +118,7 @@ def hold(frame: Any, given: Mapping[str, str] | None, rows_per_shard: int) -> He
         except MisfitError as error:
             place = f"{_WHERE}, row {start + error.row + 1}, column '{error.column}'"
             raise DataError(error.message, where=place, remedy=error.remedy) from error
-        blob = write_parquet(shard, result)
+        blob = write_parquet(with_dictionaries(shard), result)
         shards.append([blob.digest, blob.size])
     index = result.put_bytes(encode({"columns": list(types.items()), "shards": shards}))
     result.reference = f"sha256:{index.digest}:{index.size}"

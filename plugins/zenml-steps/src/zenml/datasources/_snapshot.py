@@ -13,6 +13,7 @@ from zenml.core import Blob, Files, StepContext
 from zenml.core.errors import DataError
 from zenml.datasources._source_files import SourceFile, changed_since
 from zenml.datasources._types import UNKNOWN, join, settle
+from zenml.steps._dictionaries import with_dictionaries
 from zenml.steps._statistics import measure, merge, schema_of
 from zenml.steps._tables import PATTERN, PATTERN_REMEDY, is_pattern, write_parquet
 from zenml.steps.dataset import Column, Dataset, Shard
@@ -43,7 +44,7 @@ def shard_rows(rows_per_shard: int, columns: int) -> int:
 
 def write_shard(frame: pl.DataFrame, files: Files) -> dict[str, Any]:
     """Store a shard and its measures: plain data, for ``put_together``."""
-    frame = frame.rechunk()  # once, for all that looks at it
+    frame = with_dictionaries(frame.rechunk())  # once, for all that looks at it
     parts = {_PART: ~selectors.binary(), _BYTES_PART: selectors.binary()}
     frames = {part: frame.select(columns) for part, columns in parts.items()}
     blobs = {part: write_parquet(some, files) for part, some in frames.items() if some.width}

@@ -27,7 +27,7 @@ class TableDatasource(Datasource):
     outputs = ("examples", "statistics", "schema")
 
     schema: dict[str, str] | None = None
-    rows_per_shard: int = 131_072
+    rows_per_shard: int = 262_144
 
     def validate(self) -> Iterator[Problem | tuple[str, str]]:
         """See ``Settings.validate``."""

@@ -45,14 +45,15 @@ def apply_transform(transform: Mapping[str, Any], frame: pl.DataFrame) -> pl.Dat
     together = {
         column["output"]: expression
         for column in columns
-        if (expression := _expression(column, frame.height)) is not None
+        if found[column["column"]].dtype != pl.Enum
+        and (expression := _expression(column, frame.height)) is not None
     }
     applied = raw.select(**together)
     return pl.DataFrame(
         [
             applied[column["output"]]
             if column["output"] in together
-            else _apply_column(column, found[column["column"]]).alias(column["output"])
+            else _apply_alone(column, found[column["column"]]).alias(column["output"])
             for column in columns
         ]
     )
@@ -111,8 +112,8 @@ def _numbered(texts: pl.Series, number_of: Callable[[str], float]) -> pl.Series:
 def conform(transform: Mapping[str, Any], frame: pl.DataFrame) -> dict[str, pl.Series]:
     """The transform's raw columns, with exactly the types that were trained on.
 
-    Labels that are not there are left out. Raises ``DataError`` for a feature that is missing, and
-    for values that would have to be changed to fit.
+    Text may be an ``Enum``. Labels that are not there are left out. Raises ``DataError`` for a
+    feature that is missing, and for values that would have to be changed to fit.
     """
     columns = transform["columns"]
     there = frozenset(frame.columns)
@@ -145,7 +146,9 @@ def _conform_series(series: pl.Series, kind: str) -> pl.Series:
     if series.dtype == wanted:
         return series
     given = series.dtype
-    if given == pl.Null or (kind == "string" and given in (pl.Categorical, pl.Enum)):
+    if kind == "string" and given == pl.Enum:
+        return series
+    if given == pl.Null or (kind == "string" and given == pl.Categorical):
         named: pl.Series = series.cast(wanted)
         return named
     if kind in ("integer", "float") and given.is_numeric():
@@ -293,6 +296,23 @@ def _expression(column: Mapping[str, Any], rows: int) -> pl.Expr | None:
     else:
         return None
     return values.cast(pl.Float32)
+
+
+def _apply_alone(column: Mapping[str, Any], series: pl.Series) -> pl.Series:
+    """The result for one column; for a dictionary, from those for its values."""
+    if series.dtype != pl.Enum:
+        return _apply_column(column, series)
+    values: pl.Series = series.dtype.categories  # type: ignore[attr-defined]
+    if len(values) >= len(series):
+        return _apply_column(column, series)
+    made = _apply_column(column, values.alias(series.name).extend_constant(None, 1))
+    places = series.to_physical()
+    if series.null_count():
+        places = places.cast(pl.UInt32).fill_null(len(values))
+    if made.dtype == pl.Float32 and not made.null_count():
+        return pl.Series(series.name, made.to_numpy()[places.to_numpy()])
+    result: pl.Series = made.gather(places)
+    return result
 
 
 def _apply_column(column: Mapping[str, Any], series: pl.Series) -> pl.Series:

@@ -51,7 +51,7 @@ def measure_splits(payload: Mapping[str, Any], files: Files) -> list[list[Any]]:
     from zenml.steps._tables import read_parquet
     from zenml.steps.dataset import read_rows
 
-    frame = read_rows(payload["shard"], files)
+    frame = read_rows(payload["shard"], files, dictionaries=True)
     codes = read_parquet(Blob(*payload["split"]), files)["split"]
     blobs = [measure(frame.filter(codes == place), files) for place in range(payload["splits"])]
     return [[blob.digest, blob.size] for blob in blobs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
@@ -243,7 +244,7 @@ def _learn(
 
 def analyse_shard(payload: Mapping[str, Any], files: Files) -> list[Any]:
     """Unit: measure the training rows of one shard; returns the blob of a partial."""
-    frame = read_rows(payload["shard"], files)
+    frame = read_rows(payload["shard"], files, dictionaries=True)
     partial = {
         column["column"]: _measure(frame[column["column"]], column["needs"])
         for column in payload["columns"]
@@ -279,7 +280,8 @@ def _measure_prepared(values: Any, method: str) -> dict[str, Any]:
 def _measure(series: pl.Series, needs: Sequence[str]) -> dict[str, Any]:
     partial: dict[str, Any] = {}
     if "counts" in needs:
-        counts = encode_counts(count_values(series.cast(pl.String)), VOCABULARY_LIMIT)
+        texts = series if series.dtype == pl.Enum else series.cast(pl.String)
+        counts = encode_counts(count_values(texts), VOCABULARY_LIMIT)
         partial |= {"counts": counts, "missing": series.null_count()}
     if "moments" in needs or "bins" in needs:
         numbers = numbers_of(series)
@@ -531,19 +533,23 @@ def _boundaries(sketch: Sketch, buckets: int) -> list[float]:
 def transform_shard(payload: Mapping[str, Any], files: Files) -> list[Any]:
     """Unit: transform one shard; returns the blob of the new columns."""
     transform = {"columns": _columns_of(payload["transform"], files)}
-    blob = write_parquet(apply_transform(transform, read_rows(payload["shard"], files)), files)
+    frame = read_rows(payload["shard"], files, dictionaries=True)
+    blob = write_parquet(apply_transform(transform, frame), files)
     return [blob.digest, blob.size]
 
 
 #: The last columns that units of this process were given, by the digest of the blob: what all
 #: shards are transformed by may be large, and is decoded once.
 _known_columns: dict[str, list[dict[str, Any]]] = {}
+#: The first units of a process begin at once, and all but one wait for it.
+_decoding = threading.Lock()
 
 
 def _columns_of(blob: list[Any], files: Files) -> list[dict[str, Any]]:
-    columns = _known_columns.get(blob[0])
-    if columns is None:
-        columns = prepared(fetch(blob, files))
-        _known_columns.clear()
-        _known_columns[blob[0]] = columns
-    return columns
+    with _decoding:
+        columns = _known_columns.get(blob[0])
+        if columns is None:
+            columns = prepared(fetch(blob, files))
+            _known_columns.clear()
+            _known_columns[blob[0]] = columns
+        return columns

@@ -125,10 +125,12 @@ class Frequent:
             counted = add_up([self._counted, counted])
         self.error += error
         if counted.height > _COUNTED:
-            taken = int(counted["count"].top_k(_COUNTED + 1).min())  # type: ignore[arg-type]
+            counts = counted["count"].to_numpy()
+            taken = int(np.partition(counts, -_COUNTED - 1)[-_COUNTED - 1])
             self.error += taken
-            counted = counted.filter(pl.col("count") > taken)
-            counted = counted.with_columns(pl.col("count") - taken)
+            places = np.flatnonzero(counts > taken)
+            values = counted["value"].gather(places)
+            counted = pl.DataFrame([values, pl.Series("count", counts[places] - taken)])
         self._counted = compact(counted)
 
     def by_frequency(self) -> list[list[Any]]:

@@ -235,13 +235,9 @@ def split_shard(payload: Mapping[str, Any], files: Files) -> dict[str, Any]:
             where=step.title,
             remedy="return one split name, or None, for each row of the frame",
         )
-    counts = codes.value_counts(name="count").drop_nulls()
-    rows = dict(zip(counts["split"].to_list(), counts["count"].to_list(), strict=True))
+    rows = np.bincount(codes.drop_nulls().to_numpy(), minlength=len(names))
     blob = write_parquet(codes.to_frame(), files)
-    return {
-        "split": [blob.digest, blob.size],
-        "rows": [rows.get(code, 0) for code in range(len(names))],
-    }
+    return {"split": [blob.digest, blob.size], "rows": rows.tolist()}
 
 
 def _codes(assigned: Any, names: list[str], title: str) -> pl.Series:

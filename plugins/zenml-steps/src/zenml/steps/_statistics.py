@@ -45,7 +45,8 @@ def measure(frame: pl.DataFrame, files: Files) -> Blob:
 
 def _measure(series: pl.Series) -> dict[str, Any]:
     partial: dict[str, Any] = {"nulls": series.null_count()}
-    if series.dtype not in DTYPES.values():
+    text = series.dtype in (pl.String, pl.Enum)
+    if not text and series.dtype not in DTYPES.values():
         return partial  # a vector, of which there is nothing more to say
     if series.dtype == pl.Binary:
         sizes = numbers_of(series.bin.size().cast(pl.Int64))
@@ -55,7 +56,7 @@ def _measure(series: pl.Series) -> dict[str, Any]:
     if counts is None:
         partial["distinct"] = Distinct.of(counted["value"]).encode()
         partial["frequent"] = Frequent.of(counted).encode()
-    if series.dtype == pl.String:
+    if text:
         lengths = counted.with_columns(pl.col("value").str.len_chars())
         return {**partial, "lengths": Moments.of_counted(lengths).encode()}
     if series.dtype != pl.Boolean:

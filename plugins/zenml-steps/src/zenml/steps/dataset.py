@@ -243,10 +243,18 @@ class Dataset(msgspec.Struct, frozen=True, dict=True):
         return pl.concat(found)
 
 
-def read_rows(unit: Mapping[str, Any], files: Files) -> pl.DataFrame:
-    """Read the rows that ``Dataset.unit`` described, in order, with the columns in its order."""
+def read_rows(unit: Mapping[str, Any], files: Files, *, dictionaries: bool = False) -> pl.DataFrame:
+    """Read the rows that ``Dataset.unit`` described, in order, with the columns in its order.
+
+    Args:
+        unit: What ``Dataset.unit`` gave.
+        files: Reads the shard's files.
+        dictionaries: Leave text that is stored as a dictionary what it is, an ``Enum`` of the
+            values that the shard has.
+    """
     import polars as pl
 
+    from zenml.steps._dictionaries import as_text
     from zenml.steps._tables import read_parquet
 
     frames = [read_parquet(Blob(*file["blob"]), files, file["columns"]) for file in unit["files"]]
@@ -259,7 +267,7 @@ def read_rows(unit: Mapping[str, Any], files: Files) -> pl.DataFrame:
     if split is not None:
         codes = read_parquet(Blob(*split["blob"]), files, ["split"])["split"]
         frame = frame.filter(codes.is_in(split["codes"]))
-    return frame
+    return frame if dictionaries else as_text(frame)
 
 
 def _listed(names: Sequence[str], limit: int = 20) -> str:
