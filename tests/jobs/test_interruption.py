@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from subprocess import PIPE, Popen
@@ -135,6 +136,26 @@ def test_a_trainers_job_whose_client_was_killed_is_found_and_ended(project):
     said = project.zenml("gc", "--grace", "0", "--yes")
     assert "ended and tidied up 1 of 1 jobs" in said.stdout, said.stderr
     assert project.runners() == []
+    assert "jobs" not in project.zenml("gc", "--grace", "0").stdout
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["it runs", "it has ended"])
+def test_a_job_whose_client_was_killed_before_it_stored_the_handle_leaves_nothing(project, ended):
+    process = start_local(project)
+    project.wait_until(project.marker.exists)
+    process.kill()
+    process.communicate()
+    [handle] = project.folder.glob(".zenml/store/runs/*/jobs/*/1/handle.json")
+    [folder] = project.jobs.iterdir()
+    handle.unlink()
+    if ended:
+        for runner in project.runners():
+            os.kill(runner, signal.SIGTERM)
+        project.wait_until(handle.with_name("outcome.json").exists)
+    said = project.zenml("gc", "--grace", "0", "--yes")
+    assert "ended and tidied up 1 of 1 jobs" in said.stdout, said.stderr
+    assert project.runners() == []
+    assert not folder.exists()
     assert "jobs" not in project.zenml("gc", "--grace", "0").stdout
 
 

@@ -101,6 +101,28 @@ class TestJobsOfRunsThatAreOver:
         assert service.phases == {}
         assert "jobs" not in zenml("gc", "--grace", "0", "--yes").out
 
+    @pytest.mark.parametrize("there", [True, False], ids=["there", "gone"])
+    def test_one_that_ended_without_a_handle_is_tidied_up(
+        self,
+        client: Client,
+        begin_run: Callable[..., None],
+        service: Any,
+        zenml: Any,
+        there: bool,
+    ) -> None:
+        begin_run()
+        job = client()
+        job._ask()
+        begun = job.job(1)
+        service.begin(begun)
+        service.end(begun.name, "succeeded")
+        if not there:
+            service.phases.clear()
+        end_run(job, "succeeded")
+        assert "ended and tidied up 1 of 1 jobs" in zenml("gc", "--grace", "0", "--yes").out
+        assert service.phases == {}
+        assert "jobs" not in zenml("gc", "--grace", "0", "--yes").out
+
     def test_a_service_that_cannot_be_asked_for_it_is_asked_again_by_the_next_sweep(
         self, client: Client, begin_run: Callable[..., None], service: Any, zenml: Any
     ) -> None:

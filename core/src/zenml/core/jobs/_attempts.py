@@ -31,7 +31,7 @@ from zenml.core.contracts._backend import BackendConfig
 from zenml.core.contracts._job import Failure, Handle
 from zenml.core.contracts._store import ArtifactStore, StoredObject, safe_segment
 from zenml.core.errors import IntegrityError, ObjectNotFoundError, ZenMLError
-from zenml.core.jobs._task import JobOutcome, Task, write_outcome
+from zenml.core.jobs._task import JobOutcome, Task, read_outcome, write_outcome
 from zenml.core.sources import GitState
 from zenml.core.stores._first import write_first
 
@@ -96,20 +96,34 @@ def job_folders(store: ArtifactStore, run: str) -> list[str]:
     ]
 
 
-def open_attempts(objects: Iterable[StoredObject]) -> list[str]:
-    """Folders of the attempts at jobs that may have left something with their service."""
+def open_attempts(store: ArtifactStore, objects: Iterable[StoredObject]) -> list[str]:
+    """Which attempts at jobs may have left something with their service.
+
+    Args:
+        store: Holds them.
+        objects: What it holds of one run, or of all.
+
+    Returns:
+        Their folders.
+    """
     names: dict[str, set[str]] = {}
     for found in objects:
         folder, _, name = found.key.rpartition("/")
         if folder.count("/") == 4 and folder.split("/")[2] == "jobs":
             names.setdefault(folder, set()).add(name)
-    return [
-        folder
-        for folder, there in names.items()
-        if "cleaned.json" not in there
-        # Without a handle and with an outcome it was closed: it is known to be nothing, or to end.
-        and ("handle.json" in there or ("task.json" in there and "outcome.json" not in there))
-    ]
+    return [folder for folder, there in names.items() if _is_open(store, folder, there)]
+
+
+def _is_open(store: ArtifactStore, folder: str, there: set[str]) -> bool:
+    """The same of one attempt, whose folder holds files of these names."""
+    if "cleaned.json" in there or not there & {"handle.json", "task.json"}:
+        return False
+    if "handle.json" in there or "outcome.json" not in there:
+        return True
+    # A client has closed it: then it is known to be nothing, or to end. Or its runner has, and its
+    # client did not live to store the handle.
+    outcome = read_outcome(store, folder)
+    return outcome is not None and outcome.by != "client"
 
 
 def read_request(store: ArtifactStore, folder: str) -> JobRequest:

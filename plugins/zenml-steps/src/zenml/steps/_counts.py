@@ -47,7 +47,7 @@ def count_values(series: pl.Series) -> pl.DataFrame:
 
 
 def _count_places(series: pl.Series) -> pl.DataFrame:
-    """What ``count_values`` gives of a dictionary."""
+    """What ``count_values`` gives of a dictionary, whose values are in order."""
     categories: pl.Series = series.dtype.categories  # type: ignore[attr-defined]
     occurring = np.bincount(series.to_physical().to_numpy(), minlength=len(categories))
     places = np.flatnonzero(occurring)
