@@ -372,6 +372,13 @@ class StartsAnother(Sound):
         return super().submit(changed(job, name=f"{job.name}-{uuid.uuid4().hex[:6]}"))
 
 
+class FindsAnything(Sound):
+    """Makes a handle of any name that it is asked to find."""
+
+    def find(self, job):
+        return Handle(job=job.name, data={"folder": f"{self.work_folder}/{job.name}"})
+
+
 class RemembersInMemory(Sound):
     """Knows what it has submitted as long as the process lives."""
 
@@ -566,6 +573,7 @@ TABLE = [
     Proof("test_a_job_is_cancelled_by_another_process", CancelsItsOwn, "'end' did not end"),
     Proof("test_cancelling_what_has_ended_is_no_error", CancelsOnce, "there is no such job"),
     Proof("test_a_name_that_is_submitted_twice_is_one_job", StartsAnother, "assert Handle("),
+    Proof("test_a_name_that_is_submitted_twice_is_one_job", FindsAnything, "never submitted"),
     Proof("test_a_name_that_two_submit_at_once_is_one_job", RemembersInMemory, "different handles"),
     Proof("test_a_handle_finds_the_job_from_another_process", FindsItsOwn, "gone"),
     Proof("test_a_handle_is_plain_and_small", CarriesAllAlong, "10000"),

@@ -189,6 +189,9 @@ class JobBench:
     def submit(self, backend: JobBackend, job: Job) -> Handle:
         return patiently(lambda: backend.submit(job))
 
+    def find(self, backend: JobBackend, job: Job) -> Handle | None:
+        return patiently(lambda: backend.find(job))
+
     def poll(self, backend: JobBackend, handle: Handle) -> JobState:
         return patiently(lambda: backend.poll(handle))
 

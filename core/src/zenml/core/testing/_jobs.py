@@ -474,9 +474,13 @@ class JobConformance(BackendConformance):
         """A client that was not sure whether it got through may ask again."""
         asked = bench.ask(quick, "sleep a little")
         job = asked.run.job(1)
+        found = bench.find(quick, job)
+        assert found is None, f"find() found {found}, which was never submitted"
         first = asked.run.start()
         second = bench.submit(quick, job)
         assert first == second
+        found = bench.find(quick, job)
+        assert found in (None, first), f"submit() gave {first}, and find() {found}"
         bench.wait(asked)
         third = bench.marks(asked.marks)
         assert third == 1, f"the work began {third} times"
