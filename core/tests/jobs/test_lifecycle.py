@@ -289,6 +289,19 @@ class TestAServiceThatFailsForAWhile:
         assert not service.running
         assert service.count("cleanup") == 1
 
+    def test_a_submission_whose_answer_was_lost_is_found_and_ended_before_the_next(
+        self, client: Client, service: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("zenml.core.jobs._patience.PAUSES", (0.0,))
+        job = client(retries={"INFRA": 1})
+        service.troubles["answer"] = [ConnectionError("lost")] * 2
+        service.fates = ["running", "succeeded"]
+        job.wait()
+        first, second = service.jobs
+        asked = [verb for verb in service.asked if verb.split()[0] in ("submit", "cancel")]
+        assert asked == [f"submit {first}"] * 2 + [f"cancel {first}", f"submit {second}"]
+        assert service.phases == {}
+
 
 class TestCtrlC:
     def test_the_first_asks_and_waits_for_the_end(self, client: Client, service: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 from zenml.core import ArtifactStore
 from zenml.core._canonical import canonical
 from zenml.core.errors import BackendError
-from zenml.core.jobs import JobRun
+from zenml.core.jobs import JobFailedError, JobRun
 from zenml.core.jobs._task import read_outcome
 
 Client = Callable[..., JobRun]
@@ -123,18 +123,51 @@ class TestJobsOfRunsThatAreOver:
         assert service.phases == {}
         assert "jobs" not in zenml("gc", "--grace", "0", "--yes").out
 
+    @pytest.mark.parametrize("answers", [0, 1, 2], ids=["to list", "to end", "to tidy up"])
     def test_a_service_that_cannot_be_asked_for_it_is_asked_again_by_the_next_sweep(
-        self, client: Client, begin_run: Callable[..., None], service: Any, zenml: Any
+        self,
+        client: Client,
+        begin_run: Callable[..., None],
+        service: Any,
+        zenml: Any,
+        answers: int,
     ) -> None:
         begin_run()
         job = client()
         job._ask()
         service.begin(job.job(1))
         end_run(job)
-        service.troubles["find"] = [BackendError("no")] * 20
+        service.troubles["find"] = [lambda: None] * answers + [BackendError("no")] * 9
+        service.troubles["cleanup"] = [BackendError("no")] * 9
         zenml("gc", "--grace", "0", "--yes")
-        assert service.running
-        service.troubles["find"] = []
+        assert service.phases
+        service.troubles.clear()
+        zenml("gc", "--grace", "0", "--yes")
+        assert service.phases == {}
+
+    def test_one_that_is_submitted_after_all_is_tidied_up_by_its_client(
+        self, client: Client, begin_run: Callable[..., None], service: Any, zenml: Any
+    ) -> None:
+        """A machine that slept wakes up, when its run has long been taken for lost."""
+        begin_run()
+        job = client(retries={"LOST": 0})
+        service.troubles["submit"] = [lambda: (age(job.store), zenml("gc", "--yes"))]
+        service.fates = ["silent"]
+        with pytest.raises(JobFailedError, match="nobody waited for it"):
+            job.wait()
+        assert service.count("submit") == 1
+        assert service.phases == {}
+
+    def test_one_that_is_submitted_after_all_is_found_by_the_next_sweep(
+        self, client: Client, begin_run: Callable[..., None], service: Any, zenml: Any
+    ) -> None:
+        begin_run()
+        job = client()
+        job._ask()
+        job.job(1)
+        end_run(job)
+        zenml("gc", "--grace", "0", "--yes")
+        job._submit(1)
         zenml("gc", "--grace", "0", "--yes")
         assert service.phases == {}
 

@@ -290,11 +290,16 @@ class TestFinding:
 
     def test_a_folder_in_which_nothing_was_started_is_tidied_up(self, machine: Machine) -> None:
         """A client that is killed before it starts the process leaves a folder with its claim."""
-        folder = machine.jobs / job().name
+        backend, folder = machine.backend(), machine.jobs / job().name
         folder.mkdir(parents=True)
         (folder / "claim").touch()
-        assert machine.backend().find(job()) is None
+        handle = backend.find(job())
+        assert folder.exists()
+        assert backend.poll(handle).ended
+        backend.cancel(handle, 0.0)
+        backend.cleanup(handle)
         assert not folder.exists()
+        assert backend.find(job()) is None
 
     def test_a_job_that_is_being_started_is_waited_for(self, machine: Machine) -> None:
         backend, folder = machine.backend(), machine.jobs / job().name

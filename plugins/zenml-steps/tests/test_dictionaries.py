@@ -68,6 +68,14 @@ def test_it_is_the_same_text(values: list[str | None]) -> None:
     assert as_text(found).schema == frame.schema
 
 
+def test_rows_share_the_bytes_of_a_long_value() -> None:
+    frame = pl.DataFrame({"text": ["long " * 2_000, None, "short"] * 4_000})
+    found = with_dictionaries(frame)
+    assert found.schema["text"] == pl.Enum
+    assert as_text(found).equals(frame)
+    assert as_text(found).estimated_size() < 1 << 20
+
+
 @given(texts)
 def test_it_has_the_same_counts(values: list[str | None]) -> None:
     frame = frame_of(values * 8)

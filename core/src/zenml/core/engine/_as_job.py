@@ -490,7 +490,7 @@ def attach(
     folders = [folder for folder in job_folders(store, run_id) if folder.endswith("/plan")]
     if outcome is not None and (not folders or outcome.status != "failed"):
         _Relay(store, run_id, observers).look()
-        if folders and open_attempts(store, store.list(f"runs/{run_id}/jobs/")):
+        if folders and open_attempts(store.list(f"runs/{run_id}/jobs/")):
             # Its client vanished before it had tidied up.
             _tidy_up(store, registry, run_id, folders[0], outcome)
         _repeat(run_id, outcome)

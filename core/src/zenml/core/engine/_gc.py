@@ -68,7 +68,7 @@ def find_garbage(
     for run_id, objects in by_run(store):
         old = runs_older_than is not None and _ended_before(store, run_id, moment - runs_older_than)
         # Its record is all that finds a job that is left.
-        if old and not open_attempts(store, objects):
+        if old and not open_attempts(objects):
             dropped.add(run_id)
             for found in objects:
                 yield Garbage(found.key, found.size, "record of an old run")

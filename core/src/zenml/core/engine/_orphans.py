@@ -14,7 +14,7 @@ from zenml.core.engine._gc import by_run
 from zenml.core.engine._records import read_outcome, read_started, status_of
 from zenml.core.errors import IntegrityError, ObjectNotFoundError
 from zenml.core.jobs import JobRun, read_request
-from zenml.core.jobs._attempts import mark_cleaned, open_attempts
+from zenml.core.jobs._attempts import open_attempts
 from zenml.core.plugins._registry import Registry
 
 __all__ = ["Orphan", "Orphans", "find_orphans", "sweep"]
@@ -76,7 +76,7 @@ def find_orphans(
     troubles: dict[bytes, str] = {}
     unseen: Counter[bytes] = Counter()
     for run_id, objects in by_run(store):
-        attempts = open_attempts(store, objects)
+        attempts = open_attempts(objects)
         over = _over(store, run_id, objects, young) if attempts else None
         for attempt in attempts if over else ():
             folder = attempt.rpartition("/")[0]
@@ -114,14 +114,8 @@ def sweep(orphans: list[Orphan]) -> int:
             orphan.job.end_attempt(orphan.attempt, _GRACE, "LOST", "nobody waited for it any more")
         else:
             orphan.job.end_attempt(orphan.attempt, _GRACE)
-    swept = [
-        orphan
-        for orphan in orphans
-        if orphan.job.tidy_attempt(orphan.attempt, _GRACE + _ENDING_TAKES)
-    ]
-    for orphan in swept:  # also what its service has never heard of, so that it is asked but once
-        mark_cleaned(orphan.job.store, orphan.key)
-    return len(swept)
+    wait = _GRACE + _ENDING_TAKES
+    return sum(orphan.job.tidy_attempt(orphan.attempt, wait) for orphan in orphans)
 
 
 def _over(

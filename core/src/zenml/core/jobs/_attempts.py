@@ -9,6 +9,7 @@
     runs/<run>/jobs/<job>/<attempt>/log-*.txt        the log, in chunks
     runs/<run>/jobs/<job>/<attempt>/outcome.json     how the attempt ended; written once
     runs/<run>/jobs/<job>/<attempt>/cleaned.json     nothing of it is left with the service
+    runs/<run>/jobs/<job>/<attempt>/unknown.json     the service has no job of its name
     runs/<run>/cancel.json                           somebody, somewhere, cancelled the run
 
 An attempt that has an outcome is closed: a runner that finds one at its start does nothing, and one
@@ -31,7 +32,7 @@ from zenml.core.contracts._backend import BackendConfig
 from zenml.core.contracts._job import Failure, Handle
 from zenml.core.contracts._store import ArtifactStore, StoredObject, safe_segment
 from zenml.core.errors import IntegrityError, ObjectNotFoundError, ZenMLError
-from zenml.core.jobs._task import JobOutcome, Task, read_outcome, write_outcome
+from zenml.core.jobs._task import JobOutcome, Task, write_outcome
 from zenml.core.sources import GitState
 from zenml.core.stores._first import write_first
 
@@ -45,6 +46,7 @@ __all__ = [
     "job_folders",
     "job_name",
     "mark_cleaned",
+    "mark_unknown",
     "open_attempts",
     "read_handle",
     "read_request",
@@ -96,34 +98,21 @@ def job_folders(store: ArtifactStore, run: str) -> list[str]:
     ]
 
 
-def open_attempts(store: ArtifactStore, objects: Iterable[StoredObject]) -> list[str]:
-    """Which attempts at jobs may have left something with their service.
-
-    Args:
-        store: Holds them.
-        objects: What it holds of one run, or of all.
-
-    Returns:
-        Their folders.
-    """
+def open_attempts(objects: Iterable[StoredObject]) -> list[str]:
+    """Folders of the attempts at jobs that may have left something with their service."""
     names: dict[str, set[str]] = {}
     for found in objects:
         folder, _, name = found.key.rpartition("/")
         if folder.count("/") == 4 and folder.split("/")[2] == "jobs":
             names.setdefault(folder, set()).add(name)
-    return [folder for folder, there in names.items() if _is_open(store, folder, there)]
+    return [folder for folder, there in names.items() if _is_open(there)]
 
 
-def _is_open(store: ArtifactStore, folder: str, there: set[str]) -> bool:
-    """The same of one attempt, whose folder holds files of these names."""
-    if "cleaned.json" in there or not there & {"handle.json", "task.json"}:
-        return False
-    if "handle.json" in there or "outcome.json" not in there:
-        return True
-    # A client has closed it: then it is known to be nothing, or to end. Or its runner has, and its
-    # client did not live to store the handle.
-    outcome = read_outcome(store, folder)
-    return outcome is not None and outcome.by != "client"
+def _is_open(there: set[str]) -> bool:
+    """Whether that may be so of an attempt whose folder holds files of these names."""
+    if "handle.json" in there:  # also if the service once knew nothing: it may have come later
+        return "cleaned.json" not in there
+    return "task.json" in there and "unknown.json" not in there
 
 
 def read_request(store: ArtifactStore, folder: str) -> JobRequest:
@@ -196,6 +185,11 @@ def is_cleaned(store: ArtifactStore, attempt: str) -> bool:
 def mark_cleaned(store: ArtifactStore, attempt: str) -> None:
     """Write that down, so that nobody asks the service about it again."""
     store.write_if_absent(f"{attempt}/cleaned.json", canonical({"at": now()}))
+
+
+def mark_unknown(store: ArtifactStore, attempt: str) -> None:
+    """Write down that the service has no job of its name; a handle that comes later counts more."""
+    store.write_if_absent(f"{attempt}/unknown.json", canonical({"at": now()}))
 
 
 def request_cancel(store: ArtifactStore, run: str) -> None:

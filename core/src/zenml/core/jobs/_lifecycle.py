@@ -36,6 +36,7 @@ from zenml.core.jobs._attempts import (
     job_folder,
     job_name,
     mark_cleaned,
+    mark_unknown,
     read_handle,
     request_cancel,
     settle,
@@ -212,9 +213,15 @@ class JobRun:
             outcome = read_outcome(self.store, folder)
             if is_cleaned(self.store, folder):
                 return True
-            handle = self._found(attempt)
+            known = self.handle(attempt)
+            handle = known or self._found(attempt)
             if handle is None:
+                if outcome is not None:
+                    mark_unknown(self.store, folder)
                 return True
+            if known is None and outcome is not None and outcome.by == "client":
+                # Whoever closed it could not tell it to end.
+                self.backend.cancel(handle, self.request.task.grace)
             # A runner's own outcome is the last thing that it does; ours only says what we know.
             if outcome is None or (outcome.by == "client" and not self._ends(handle, wait)):
                 return False
@@ -477,6 +484,8 @@ class JobRun:
             "writing its outcome", lambda: settle(self.store, folder, failure)
         )
         if refused is not None:
+            if cause == "CONFIG":  # in so many words, so there is nothing to look for
+                self._if_possible("writing that down", lambda: mark_unknown(self.store, folder))
             remedy = getattr(refused, "remedy", None)
             raise JobFailedError(failure, where=self._where(attempt), remedy=remedy) from refused
         return outcome

@@ -238,9 +238,10 @@ def _no_interpreter(path: str, error: OSError) -> _RefusedError:
 # -- what both sides of the start use --------------------------------------------------------------
 
 
-def handle_data(folder: str, pid: int) -> dict[str, Any]:
-    """What finds a process again, and tells it from any other."""
-    return {"folder": folder, "pid": pid, "born": born(pid), "machine": os.uname().nodename}
+def handle_data(folder: str, pid: int | None) -> dict[str, Any]:
+    """What finds a process again, and tells it from any other; or a folder without a process."""
+    began = "" if pid is None else born(pid)
+    return {"folder": folder, "pid": pid, "born": began, "machine": os.uname().nodename}
 
 
 def born(pid: int) -> str:

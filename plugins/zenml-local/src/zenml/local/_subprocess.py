@@ -161,10 +161,8 @@ class _SubprocessJobs(JobBackend):
         if not folder.exists():
             return None
         with _claimed(folder):  # whoever was starting it is done, or dead
-            data = _read(folder / "handle")
-            if data is None:
-                shutil.rmtree(folder, ignore_errors=True)
-        return None if data is None else Handle(job=job.name, data=data)
+            data = _read(folder / "handle") or handle_data(str(folder), None)
+        return Handle(job=job.name, data=data)
 
     def poll(self, handle: Handle) -> JobState:
         folder = _folder_here(handle)
@@ -440,6 +438,8 @@ def _how(code: int | None) -> str:
 
 def _lives(handle: Handle) -> bool:
     pid = handle.data["pid"]
+    if pid is None:  # its client came no further than to make the folder
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -29,7 +29,14 @@ def with_dictionaries(frame: pl.DataFrame) -> pl.DataFrame:
 def as_text(frame: pl.DataFrame) -> pl.DataFrame:
     """The frame with its dictionaries as text."""
     encoded = [series for series in frame if series.dtype == pl.Enum]
-    return frame.with_columns([series.cast(pl.String) for series in encoded]) if encoded else frame
+    return frame.with_columns([_texts(series) for series in encoded]) if encoded else frame
+
+
+def _texts(series: pl.Series) -> pl.Series:
+    # All rows share the bytes of a value; a cast would copy them for each.
+    values: pl.Series = series.dtype.categories  # type: ignore[attr-defined]
+    texts: pl.Series = values.gather(series.to_physical()).alias(series.name)
+    return texts
 
 
 def _dictionary(texts: pl.Series) -> pl.Series:
