@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import itertools
 import json
 import os
 import secrets
@@ -255,6 +256,7 @@ class LocalCluster(Cluster):
         self.run = Path()
         self._keep_logs = keep_logs
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._simulated = itertools.count()
         self._tokens = {user: secrets.token_hex(16) for user in ("admin", *LIMITED)}
 
     def __enter__(self) -> Self:
@@ -508,19 +510,21 @@ class LocalCluster(Cluster):
         self._spawn("kwok")
         self.kubectl("delete", "nodes", "--selector", SIMULATED)
         taint = {"key": SIMULATED, "value": "true", "effect": "NoSchedule"}
+        labels = {SIMULATED: "true"}
         made = [
             {
                 "apiVersion": "v1",
                 "kind": "Node",
-                "metadata": {"name": f"simulated-{number}", "labels": {SIMULATED: "true"}},
+                # Never a name again: the lease of one before it may not have run out.
+                "metadata": {"name": f"simulated-{next(self._simulated)}", "labels": labels},
                 "spec": {"taints": [taint]},
             }
-            for number in range(nodes)
+            for _ in range(nodes)
         ]
         whole = {"apiVersion": "v1", "kind": "List", "items": made}
         self.kubectl("create", "--filename", "-", manifest=whole)
         chosen = f"--selector={SIMULATED}"
-        self.kubectl("wait", "nodes", chosen, "--for=condition=Ready", "--timeout=60s")
+        self.kubectl("wait", "nodes", chosen, "--for=condition=Ready", "--timeout=100s")
         return SIMULATED
 
     # -- configuration -----------------------------------------------------------------------------
