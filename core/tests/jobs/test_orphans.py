@@ -39,6 +39,17 @@ def job(client: Client, begin_run: Callable[..., None], service: Any) -> JobRun:
     return made
 
 
+@pytest.fixture
+def unconfirmed(client: Client, begin_run: Callable[..., None]) -> JobRun:
+    """A job of a run that is over, whose client was killed while it submitted the first attempt."""
+    begin_run()
+    made = client()
+    made._ask()
+    made.job(1)
+    end_run(made)
+    return made
+
+
 class TestJobsOfRunsThatAreOver:
     def test_one_that_still_runs_is_listed_and_ended_only_when_told_to(
         self, job: JobRun, service: Any, zenml: Any
@@ -74,27 +85,18 @@ class TestJobsOfRunsThatAreOver:
         assert not service.phases
 
     def test_one_whose_submission_was_never_confirmed_is_closed_and_never_started(
-        self, client: Client, begin_run: Callable[..., None], service: Any, zenml: Any
+        self, unconfirmed: JobRun, service: Any, zenml: Any
     ) -> None:
-        begin_run()
-        job = client()
-        job._ask()
-        job.job(1)
-        end_run(job)
         assert "of whose submission nothing is known" in zenml("gc", "--grace", "0").out
         zenml("gc", "--grace", "0", "--yes")
         assert service.count("submit") == 0
-        assert read_outcome(job.store, f"{job.folder}/1") is not None
+        assert read_outcome(unconfirmed.store, f"{unconfirmed.folder}/1") is not None
         assert "jobs" not in zenml("gc", "--grace", "0", "--yes").out
 
     def test_one_whose_submission_was_never_confirmed_is_ended_where_there_is_one(
-        self, client: Client, begin_run: Callable[..., None], service: Any, zenml: Any
+        self, unconfirmed: JobRun, service: Any, zenml: Any
     ) -> None:
-        begin_run()
-        job = client()
-        job._ask()
-        service.begin(job.job(1))  # and the client is killed before it hears of it
-        end_run(job)
+        service.begin(unconfirmed.job(1))  # which its client has not heard of
         zenml("gc", "--grace", "0", "--yes")
         assert service.count("submit") == 0
         assert service.count("cancel") == 1
@@ -103,40 +105,23 @@ class TestJobsOfRunsThatAreOver:
 
     @pytest.mark.parametrize("there", [True, False], ids=["there", "gone"])
     def test_one_that_ended_without_a_handle_is_tidied_up(
-        self,
-        client: Client,
-        begin_run: Callable[..., None],
-        service: Any,
-        zenml: Any,
-        there: bool,
+        self, unconfirmed: JobRun, service: Any, zenml: Any, there: bool
     ) -> None:
-        begin_run()
-        job = client()
-        job._ask()
-        begun = job.job(1)
+        begun = unconfirmed.job(1)
         service.begin(begun)
         service.end(begun.name, "succeeded")
         if not there:
             service.phases.clear()
-        end_run(job, "succeeded")
+        end_run(unconfirmed, "succeeded")
         assert "ended and tidied up 1 of 1 jobs" in zenml("gc", "--grace", "0", "--yes").out
         assert service.phases == {}
         assert "jobs" not in zenml("gc", "--grace", "0", "--yes").out
 
     @pytest.mark.parametrize("answers", [0, 1, 2], ids=["to list", "to end", "to tidy up"])
     def test_a_service_that_cannot_be_asked_for_it_is_asked_again_by_the_next_sweep(
-        self,
-        client: Client,
-        begin_run: Callable[..., None],
-        service: Any,
-        zenml: Any,
-        answers: int,
+        self, unconfirmed: JobRun, service: Any, zenml: Any, answers: int
     ) -> None:
-        begin_run()
-        job = client()
-        job._ask()
-        service.begin(job.job(1))
-        end_run(job)
+        service.begin(unconfirmed.job(1))
         service.troubles["find"] = [lambda: None] * answers + [BackendError("no")] * 9
         service.troubles["cleanup"] = [BackendError("no")] * 9
         zenml("gc", "--grace", "0", "--yes")
@@ -159,15 +144,10 @@ class TestJobsOfRunsThatAreOver:
         assert service.phases == {}
 
     def test_one_that_is_submitted_after_all_is_found_by_the_next_sweep(
-        self, client: Client, begin_run: Callable[..., None], service: Any, zenml: Any
+        self, unconfirmed: JobRun, service: Any, zenml: Any
     ) -> None:
-        begin_run()
-        job = client()
-        job._ask()
-        job.job(1)
-        end_run(job)
         zenml("gc", "--grace", "0", "--yes")
-        job._submit(1)
+        unconfirmed._submit(1)
         zenml("gc", "--grace", "0", "--yes")
         assert service.phases == {}
 

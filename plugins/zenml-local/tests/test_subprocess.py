@@ -13,9 +13,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -306,8 +305,7 @@ class TestFinding:
         with ThreadPoolExecutor() as pool:
             with _claimed(folder):
                 found = pool.submit(backend.find, job())
-                time.sleep(0.2)
-                assert not found.done()
+                assert not wait([found], timeout=0.2).done
                 (folder / "handle").write_text(json.dumps({"folder": "f"}))
             assert found.result().data == {"folder": "f"}
 

@@ -213,15 +213,16 @@ class JobRun:
             outcome = read_outcome(self.store, folder)
             if is_cleaned(self.store, folder):
                 return True
-            known = self.handle(attempt)
-            handle = known or self._found(attempt)
+            handle = self.handle(attempt)
             if handle is None:
-                if outcome is not None:
-                    mark_unknown(self.store, folder)
-                return True
-            if known is None and outcome is not None and outcome.by == "client":
-                # Whoever closed it could not tell it to end.
-                self.backend.cancel(handle, self.request.task.grace)
+                handle = self._look_for(attempt)
+                if handle is None:
+                    if outcome is not None:
+                        mark_unknown(self.store, folder)
+                    return True
+                if outcome is not None and outcome.by == "client":
+                    # Whoever closed it could not tell it to end.
+                    self.backend.cancel(handle, self.request.task.grace)
             # A runner's own outcome is the last thing that it does; ours only says what we know.
             if outcome is None or (outcome.by == "client" and not self._ends(handle, wait)):
                 return False
@@ -403,18 +404,15 @@ class JobRun:
 
     def _cancel(self, attempt: int, grace: float) -> None:
         def end() -> None:
-            handle = self._found(attempt)
+            handle = self.handle(attempt) or self._look_for(attempt)
             if handle is not None:
                 self.backend.cancel(handle, grace)
 
         self._if_possible("ending it", end)
 
-    def _found(self, attempt: int) -> Handle | None:
-        """What ``find`` finds, and from then on ``handle``."""
-        known = self.handle(attempt)
-        if known is not None:
-            return known
-        found = self.find(attempt)
+    def _look_for(self, attempt: int) -> Handle | None:
+        """Ask the service for an attempt that has no handle, and give it the one that is found."""
+        found = self.backend.find(self.job(attempt))
         return found and store_handle(self.store, self._attempt(attempt), found)
 
     # -- attempts --------------------------------------------------------------------------------

@@ -51,8 +51,7 @@ class OrchestratorGCPBackend(MachineOptions, JobOrchestratorBackend):
                 if error.status != 409:
                     raise
                 found = self._existing(compute, name, job)
-        place = Place(self.project, self.zone, name, found, job.name, job.digest)
-        return Handle(job=job.name, data=place._asdict())
+        return self._handle(job, name, found)
 
     def _refuse_in_vain(self, job: Job) -> None:
         """Ask for no machine that could not do its work."""
@@ -78,7 +77,11 @@ class OrchestratorGCPBackend(MachineOptions, JobOrchestratorBackend):
             found = connect(self).find(self.project, self.zone, name)
         if found is None or _digest_of(found) != job.digest:
             return None
-        place = Place(self.project, self.zone, name, str(found.id), job.name, job.digest)
+        return self._handle(job, name, str(found.id))
+
+    def _handle(self, job: Job, name: str, machine: str) -> Handle:
+        """A handle of the machine of that name and id."""
+        place = Place(self.project, self.zone, name, machine, job.name, job.digest)
         return Handle(job=job.name, data=place._asdict())
 
     def _existing(self, compute: Compute, name: str, job: Job) -> str:

@@ -79,13 +79,8 @@ class KubernetesJobs(KubernetesOptions, JobBackend):
         api = connect(self)
         namespace, name = self.namespace or api.namespace, _manifest.job_name(self, job.name)
         with ask(f"the Job '{name}'", waiting=True):
-            try:
-                found = api.get(jobs_in(namespace, name))
-            except ApiError as error:
-                if error.status != 404:
-                    raise
-                return None
-        if _digest_of(found) != job.digest:
+            found = api.find(jobs_in(namespace, name))
+        if found is None or _digest_of(found) != job.digest:
             return None
         return Handle(job=job.name, data=_place_of(found, namespace)._asdict())
 
