@@ -26,6 +26,9 @@ _PORT: Final = 2
 #: Of a refusal with status 403 that is none: so many requests at once.
 _TOO_MANY: Final = ("rateLimitExceeded", "userRateLimitExceeded")
 
+#: What is done to a machine that is not there afterwards. Ours are deleted when they are preempted.
+_ENDS: Final = ("delete", "compute.instances.preempted")
+
 _Result = TypeVar("_Result")
 
 
@@ -173,13 +176,16 @@ class Compute:
             return None
         return None if said is None else Serial(said.contents, said.start, said.next_)
 
-    def delete(self, place: Place, request: str, *, now: bool = False) -> None:
+    def delete(self, place: Place, request: str, *, now: bool = False) -> bool:
         """Delete a machine; gone is no error.
 
         Args:
             place: Which.
             request: The id of the request.
             now: Do not wait for what the machine would do before.
+
+        Returns:
+            Whether it is being deleted: a machine that somebody stops cannot be, until it is off.
         """
         asked = self._types.DeleteInstanceRequest(
             project=place.project, zone=place.zone, instance=place.name, request_id=request
@@ -189,8 +195,10 @@ class Compute:
         try:
             _unless_gone(lambda: self._instances.delete_unary(asked, retry=None, timeout=_TIMEOUT))
         except RefusedError as error:
-            if error.reason != "resourceNotReady":  # somebody is deleting it
+            if error.reason != "resourceNotReady":
                 raise
+            return any(one.kind in _ENDS for one in self.operations(place))
+        return True
 
     def operations(self, place: Place) -> list[Operation]:
         """What was done to a machine, oldest first. It is known for some days."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -25,6 +27,9 @@ __all__ = ["OrchestratorGCPBackend"]
 
 #: Bytes from the end of what a machine has written, in which its last word is looked for.
 _END: Final = 8192
+
+#: Seconds that a machine gets to switch off when somebody stops it, and some more.
+_SWITCHING_OFF: Final = 120.0
 
 
 class OrchestratorGCPBackend(MachineOptions, JobOrchestratorBackend):
@@ -144,11 +149,20 @@ class OrchestratorGCPBackend(MachineOptions, JobOrchestratorBackend):
             connect(self).delete(place, request, now=grace == 0)
 
     def cleanup(self, handle: Handle) -> None:
-        """Delete the machine, if it has not deleted itself."""
+        """Delete the machine, if it has not deleted itself; wait for one that is being stopped."""
         place = Place(**handle.data)
         compute = connect(self)
         with _asking(f"the machine '{place.name}'", waiting=True):
-            compute.delete(place, deletion_id(place.job, place.digest, "cleanup"), now=True)
+            deadline = time.monotonic() + _SWITCHING_OFF
+            while not compute.delete(
+                place, deletion_id(place.job, place.digest, "cleanup"), now=True
+            ):
+                if time.monotonic() > deadline:
+                    raise BackendError(
+                        f"the machine '{place.name}' is being stopped, and takes long to be off",
+                        where=f"{place.project}, {place.zone}",
+                    )
+                threading.Event().wait(1.0)
         compute.rest()
 
 
