@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 __all__ = [
     "Counts",
@@ -49,10 +50,8 @@ def count_values(series: pl.Series) -> pl.DataFrame:
 def _count_places(series: pl.Series) -> pl.DataFrame:
     """What ``count_values`` gives of a dictionary, whose values are in order."""
     categories: pl.Series = series.dtype.categories  # type: ignore[attr-defined]
-    occurring = np.bincount(series.to_physical().to_numpy(), minlength=len(categories))
-    places = np.flatnonzero(occurring)
-    values = categories.gather(places).alias("value").set_sorted()
-    return pl.DataFrame([values, pl.Series("count", occurring[places], dtype=pl.Int64)])
+    places, counts = _occurring(series.to_physical().to_numpy())
+    return _in_order(categories.gather(places), counts)
 
 
 def _count_dense(series: pl.Series) -> pl.DataFrame | None:
@@ -63,10 +62,22 @@ def _count_dense(series: pl.Series) -> pl.DataFrame | None:
     low, high = values.min(), values.max()
     if int(high) - int(low) > len(values):
         return None
-    occurring = np.bincount(values - low)
-    places = np.flatnonzero(occurring)
-    found = pl.Series("value", places + low, dtype=pl.Int64).set_sorted()
-    return pl.DataFrame([found, pl.Series("count", occurring[places], dtype=pl.Int64)])
+    places, counts = _occurring(values - low)
+    return _in_order(pl.Series(places + low, dtype=pl.Int64), counts)
+
+
+def _occurring(places: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The places from 0 on that occur, in order, and how often each does."""
+    occurring = np.bincount(places)
+    found = np.flatnonzero(occurring)
+    return found, occurring[found]
+
+
+def _in_order(values: pl.Series, counts: NDArray[Any]) -> pl.DataFrame:
+    """Counts of values that are in order."""
+    return pl.DataFrame(
+        [values.alias("value").set_sorted(), pl.Series("count", counts, dtype=pl.Int64)]
+    )
 
 
 def encode_counts(counted: pl.DataFrame, limit: int) -> bytes | None:
