@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from zenml.core.testing import ProcessingConformance
@@ -23,9 +21,4 @@ class TestStandaloneCluster(ProcessingConformance):
     @pytest.fixture(scope="class")
     @classmethod
     def backend(cls, standalone):
-        # One core of each worker, so that there is room for two maps at once.
-        return ProcessingSparkBackend(
-            master=standalone.url,
-            python=sys.executable,
-            conf={"spark.cores.max": "2", "spark.driver.host": "127.0.0.1"},
-        )
+        return ProcessingSparkBackend(**standalone.options)

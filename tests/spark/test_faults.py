@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import sys
 import threading
 import venv
 from collections.abc import Iterator
@@ -75,11 +74,7 @@ def context(repository: Path, tmp_path: Path) -> MapContext:
 @pytest.fixture
 def options(standalone: Standalone) -> dict[str, Any]:
     """Parameters of a backend on the cluster."""
-    return {
-        "master": standalone.url,
-        "python": sys.executable,
-        "conf": {"spark.cores.max": "2", "spark.driver.host": "127.0.0.1"},
-    }
+    return standalone.options
 
 
 @pytest.fixture

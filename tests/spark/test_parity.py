@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,10 +27,7 @@ def only(request: pytest.FixtureRequest, data_path: DataPath) -> tuple[str, ...]
 def test_a_standalone_cluster_makes_the_same_artifacts(
     standalone: Standalone, data_path: DataPath, only: tuple[str, ...] | None
 ) -> None:
-    conf = {"spark.cores.max": "2", "spark.driver.host": "127.0.0.1"}
-    parameters = {"master": standalone.url, "python": sys.executable, "conf": conf}
-
-    found = data_path.digests(BACKEND, parameters, only=only, steps=2)
+    found = data_path.digests(BACKEND, standalone.options, only=only, steps=2)
 
     assert found == data_path.expected(only)
 
