@@ -68,8 +68,8 @@ def quickstart(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run every test against the built wheels; ``-- -e core`` runs one of tox's environments."""
-    # Two at once: much of the time one waits for processes that sleep, or pods that start.
-    command = ("tox", "run-parallel", "--parallel", "2", "--parallel-live", *session.posargs)
+    # Three at once: much of the time one waits for processes that sleep, or pods that start.
+    command = ("tox", "run-parallel", "--parallel", "3", "--parallel-live", *session.posargs)
     if session.venv_backend == "uv":
         install(session, "tox", "tox-uv")
         session.run(*command, env={"INSTALLER": "uv pip"})
