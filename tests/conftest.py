@@ -6,12 +6,16 @@ import json
 import re
 import shutil
 import signal
+import sys
 from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+# What some of them share.
+sys.path.insert(0, str(Path(__file__).parent / "kit"))
 
 # Tests press Ctrl-C. A background process of a script ignores it, and so does all that it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
-import secrets
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,56 +12,16 @@ from typing import Any
 
 import pytest
 from harness import Cluster
+from user_work import Client
 
-from zenml.core import open_store
 from zenml.core.testing import Project, wait_until
 
-HERE = Path(__file__).parent
-
-
-class Client:
-    """A user's process beside a cluster.
-
-    Attributes:
-        told: What its script is told.
-    """
-
-    def __init__(self, project: Project, told: dict[str, Any]) -> None:
-        self.told = told
-        self.project = project
-        self.store = open_store(told["store"])
-        self.process = project.start("work.py", json.dumps(told))
-
-    @property
-    def marks(self) -> int:
-        """How often the work has begun."""
-        return len(list(self.store.list(f"marks/{self.told['marks']}/")))
-
-    def wait_for_marks(self, number: int = 1) -> None:
-        wait_until(lambda: self.marks >= number, timeout=120, what=f"the work's mark {number}")
-
-    def go(self) -> None:
-        """Let the work come to its end."""
-        self.store.write(f"go/{self.told['marks']}", b"")
-
-    def end(self, timeout: float = 240) -> tuple[dict[str, Any], str]:
-        """What it says at last, and what it has told until then."""
-        out, err = self.process.communicate(timeout=timeout)
-        assert out.strip(), err
-        found: dict[str, Any] = json.loads(out.splitlines()[-1])
-        return found, err
-
-    def succeeded(self) -> str:
-        """See that it succeeds; returns what it has told until then."""
-        found, said = self.end()
-        assert (found["status"], found.get("value")) == ("succeeded", 10), (found, said)
-        return said
+BACKEND = "zenml.k8s:OrchestratorKubernetesBackend"
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
     made = Project(tmp_path / "project")
-    shutil.copy(HERE / "project" / "work.py", made.folder)
     yield made
     made.end_processes()
 
@@ -76,19 +33,9 @@ def client(parameters: dict[str, Any], folder: Path, project: Project) -> Callab
     def start(
         how: str = "wait", *, detach: bool = False, also: Sequence[Any] = (), **others: Any
     ) -> Client:
-        told = {
-            "how": how,
-            "store": folder.as_uri(),
-            "marks": secrets.token_hex(4),
-            "detach": detach,
-            "options": {
-                **parameters,
-                "volumes": [*parameters["volumes"], *also],
-                "retry_delay": 0.5,
-                **others,
-            },
-        }
-        return Client(project, told)
+        volumes = [*parameters["volumes"], *also]
+        options = {**parameters, "volumes": volumes, "retry_delay": 0.5, **others}
+        return Client(project, BACKEND, options, store=folder.as_uri(), how=how, detach=detach)
 
     return start
 
@@ -310,10 +257,9 @@ def test_a_client_that_is_killed_is_replaced_by_another(
 ) -> None:
     started = client()
     started.wait_for_marks()
-    started.process.kill()
-    started.process.communicate()
+    started.kill()
     started.go()
-    waited = project.zenml("run", "wait", "last", "--store", started.told["store"])
+    waited = project.zenml("run", "wait", "last", "--store", started.store.url)
     assert waited.returncode == 0, waited.stderr
     assert started.marks == 1
 
@@ -333,7 +279,7 @@ def test_a_job_that_was_collected_before_anybody_looked_has_succeeded(
         what="a Job that has succeeded",
     )
     cluster.kubectl("delete", "jobs", "--all", "-n", namespace)
-    waited = project.zenml("run", "wait", "last", "--store", started.told["store"])
+    waited = project.zenml("run", "wait", "last", "--store", started.store.url)
     assert waited.returncode == 0, waited.stderr
     assert "succeeded" in waited.stdout
 
@@ -354,7 +300,7 @@ def test_a_run_is_cancelled_from_another_machine(
 ) -> None:
     started = client()
     started.wait_for_marks()
-    project.zenml("run", "cancel", "last", "--store", started.told["store"])
+    project.zenml("run", "cancel", "last", "--store", started.store.url)
     found, said = started.end()
     assert found["kind"] == "RunCancelledError", (found, said)
     wait_until(

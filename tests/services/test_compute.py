@@ -16,74 +16,40 @@ from typing import Any
 
 import pytest
 import requests
+import user_work
 from harness import ComputeServer, FaultProxy
 
-from zenml.core import Handle, Job, open_store
+from zenml.core import Handle, Job
 from zenml.core.errors import BackendError
 from zenml.core.testing import Project, wait_until
 from zenml.gcp import OrchestratorGCPBackend
 
 HERE = Path(__file__).parent
 
+BACKEND = "zenml.gcp:OrchestratorGCPBackend"
+
 #: Nobody's fault is tried again.
 NEVER = {"LOST": 0, "INFRA": 0, "PREEMPTED": 0, "EVICTED": 0}
 
 
-class Client:
-    """A user's process that runs a pipeline on a machine.
+class Client(user_work.Client):
+    """One whose pipeline runs on a machine of the stand-in."""
 
-    Attributes:
-        told: What its script is told.
-        process: It.
-    """
-
-    def __init__(self, project: Project, compute: ComputeServer, told: dict[str, Any]) -> None:
-        self.told = told
-        self.store = open_store(told["store"])
-        self.store.prepare()
+    def __init__(self, compute: ComputeServer, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
         self._compute = compute
-        self.process = project.start("on_machine.py", json.dumps(told))
-
-    @property
-    def marks(self) -> int:
-        """How often the work has begun."""
-        return len(list(self.store.list(f"marks/{self.told['marks']}/")))
 
     def machine(self, number: int = 1) -> str:
         """The name of the machine on which the work has begun for that time."""
-        wait_until(lambda: self.marks >= number, timeout=120, what=f"the work's mark {number}")
+        self.wait_for_marks(number)
         names = [one["name"] for one in self._compute.machines() if one["status"] == "RUNNING"]
         assert len(names) == 1, names
         return str(names[0])
-
-    def go(self) -> None:
-        """Let the work come to its end."""
-        self.store.write(f"go/{self.told['marks']}", b"")
-
-    def end(self, timeout: float = 240) -> tuple[dict[str, Any], str]:
-        """What it says at last, and what it has told until then."""
-        out, err = self.process.communicate(timeout=timeout)
-        assert out.strip(), err
-        found: dict[str, Any] = json.loads(out.splitlines()[-1])
-        return found, err
-
-    def succeeded(self) -> str:
-        """See that it succeeds; returns what it has told until then."""
-        found, said = self.end()
-        assert (found["status"], found.get("value")) == ("succeeded", 10), (found, said)
-        return said
-
-    def failed(self, cause: str) -> str:
-        """See that it fails for that cause; returns its message."""
-        found, said = self.end()
-        assert (found["status"], found.get("cause")) == ("failed", cause), (found, said)
-        return str(found["message"])
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
     made = Project(tmp_path / "project")
-    shutil.copy(HERE / "project" / "on_machine.py", made.folder)
     yield made
     made.end_processes()
 
@@ -119,15 +85,11 @@ def client(
 ) -> Callable[..., Client]:
     """Starts a user's process: how the work goes, and parameters of the backend."""
 
-    def start(how: str = "wait", *, detach: bool = False, **others: Any) -> Client:
-        told = {
-            "how": how,
-            "store": others.pop("store", store),
-            "marks": secrets.token_hex(4),
-            "detach": detach,
-            "options": {**machine, "retry_delay": 0.2, **others},
-        }
-        return Client(project, service, told)
+    def start(
+        how: str = "wait", *, detach: bool = False, store: str = store, **others: Any
+    ) -> Client:
+        options = {**machine, "retry_delay": 0.2, **others}
+        return Client(service, project, BACKEND, options, store=store, how=how, detach=detach)
 
     return start
 
@@ -260,7 +222,7 @@ def test_a_machine_deletes_itself_without_a_client(
 ) -> None:
     started = client("fine", detach=True, linger=0)
     started.end()
-    wait_until(lambda: started.marks == 1, timeout=120, what="the work")
+    started.wait_for_marks()
     no_machine_is_left(service)
     [deleted] = [one for one in service.operations("delete") if one["targetId"] == _last(service)]
     assert deleted["user"] == "default"  # the machine's own account
@@ -426,10 +388,9 @@ def test_a_client_that_is_killed_is_replaced_by_another(
     before = inserted(service)
     started = client()
     started.machine()
-    started.process.kill()
-    started.process.communicate()
+    started.kill()
     started.go()
-    waited = project.zenml("run", "wait", "last", "--store", started.told["store"])
+    waited = project.zenml("run", "wait", "last", "--store", started.store.url)
     assert waited.returncode == 0, waited.stderr
     assert (started.marks, inserted(service) - before) == (1, 1)
 
@@ -440,12 +401,11 @@ def test_a_client_that_is_killed_before_it_wrote_down_the_machine_finds_it(
     before = inserted(service)
     started = client(linger=1)
     started.machine()
-    started.process.kill()
-    started.process.communicate()
+    started.kill()
     [written] = [one.key for one in started.store.list("runs/") if one.key.endswith("handle.json")]
     started.store.delete(written)
     started.go()
-    waited = project.zenml("run", "wait", "last", "--store", started.told["store"])
+    waited = project.zenml("run", "wait", "last", "--store", started.store.url)
     assert waited.returncode == 0, waited.stderr
     assert (started.marks, inserted(service) - before) == (1, 1)
 
@@ -484,7 +444,7 @@ def test_a_run_is_cancelled_from_another_machine(
 ) -> None:
     started = client()
     started.machine()
-    project.zenml("run", "cancel", "last", "--store", started.told["store"])
+    project.zenml("run", "cancel", "last", "--store", started.store.url)
     found, said = started.end()
     assert found["kind"] == "RunCancelledError", (found, said)
 
@@ -522,7 +482,10 @@ def proxy(service: ComputeServer) -> Iterator[FaultProxy]:
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda one: str(one.get("status", one["fault"])))
 def test_no_fault_on_the_way_makes_a_second_machine_or_leaves_one(
-    service: ComputeServer, client: Callable[..., Client], proxy: FaultProxy, fault: dict[str, Any]
+    service: ComputeServer,
+    client: Callable[..., Client],
+    proxy: FaultProxy,
+    fault: dict[str, Any],
 ) -> None:
     before = inserted(service)
     rules = [proxy.inject(**fault, **ASKED[what]) for what in ("insert", "look", "read", "delete")]
@@ -539,7 +502,7 @@ def test_an_api_that_fails_every_third_time_is_asked_again(
     proxy.inject("status", status=503, times=None, every=3)
     started = client(api_endpoint=proxy.url, linger=5)
     service.preempt(started.machine(), 0.0)
-    wait_until(lambda: started.marks == 2, timeout=120, what="the second machine's work")
+    started.wait_for_marks(2)
     started.go()
     started.succeeded()
     assert (started.marks, inserted(service) - before) == (2, 2)

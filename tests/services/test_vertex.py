@@ -55,14 +55,14 @@ class Bench:
         told = {"backend": given, "store": self.store.url, "marks": self.marks}
         return self.project.start("training.py", json.dumps(told), variables=SECRETS)
 
-    def done(self, count: int, client: subprocess.Popen[str]) -> None:
-        """Wait until so many parts have been done."""
+    def half_done(self, client: subprocess.Popen[str]) -> None:
+        """Wait until the trainer waits, with two of its parts in a checkpoint."""
 
-        def enough() -> bool:
+        def waits() -> bool:
             assert client.poll() is None, client.communicate()[1]
-            return len(list(self.store.list(f"{self.marks}/"))) >= count
+            return self.store.exists(f"{self.marks}-half/done")
 
-        wait_until(enough, timeout=60, what=f"part {count}")
+        wait_until(waits, timeout=60, what="a trainer that waits")
 
     def go_on(self) -> None:
         self.store.write(f"{self.marks}-go/on", b"")
@@ -130,7 +130,7 @@ def result_of(client: subprocess.Popen[str]) -> dict[str, Any]:
 
 def test_a_preempted_training_goes_on_from_its_checkpoint(bench: Bench) -> None:
     client = bench.start(strategy="SPOT")
-    bench.done(2, client)
+    bench.half_done(client)
     bench.service.preempt(bench.job())
     bench.job(attempt=2)
     bench.go_on()
@@ -142,7 +142,7 @@ def test_a_preempted_training_goes_on_from_its_checkpoint(bench: Bench) -> None:
 
 def test_a_job_that_is_cancelled_in_the_console_ends_the_run(bench: Bench) -> None:
     client = bench.start()
-    bench.done(2, client)
+    bench.half_done(client)
     bench.service.cancel(bench.job())
     _, errors = client.communicate(timeout=60)
     assert client.returncode != 0
@@ -241,7 +241,7 @@ def test_faults_while_a_job_runs_change_nothing(bench: Bench, fault: Any) -> Non
 
 def test_a_token_that_expires_while_a_job_runs_is_waited_for(bench: Bench) -> None:
     client = bench.start()
-    bench.done(2, client)
+    bench.half_done(client)
     rule = bench.proxy.inject("status", method="GET", status=401, times=3)
     wait_until(lambda: rule.hits == 3, timeout=60)
     bench.go_on()
@@ -253,7 +253,7 @@ def test_a_token_that_expires_while_a_job_runs_is_waited_for(bench: Bench) -> No
 
 def test_a_job_outlives_its_client_and_the_next_one_takes_what_it_made(bench: Bench) -> None:
     client = bench.start()
-    bench.done(2, client)
+    bench.half_done(client)
     client.kill()
     client.communicate()
     bench.go_on()

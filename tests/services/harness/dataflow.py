@@ -9,21 +9,15 @@ fails is tried again, four times in all; what is tried again here is the whole p
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import re
 import secrets
 import sys
-import tempfile
 import threading
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import Any
 
 import apache_beam
 import requests
@@ -33,10 +27,8 @@ from google.protobuf import json_format
 
 from harness import remote
 from harness._beam_job import Attempt, Outcome
+from harness._service import Refused, Service
 from harness.gcs import GCSServer
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 __all__ = ["IMAGE", "SDK_IMAGE", "DataflowServer"]
 
@@ -64,15 +56,6 @@ _GPU = re.compile(r"worker_accelerator=type:([a-z0-9-]+);count:(\d+);install-nvi
 
 #: What is in a request, and not filled in by the service.
 _OUTPUT_ONLY = ("id", "current_state", "current_state_time", "create_time", "stage_states")
-
-
-class Refused(Exception):  # noqa: N818 - an answer, not an error of the service
-    """What the service answers in place of what it was asked for."""
-
-    def __init__(self, code: int, status: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.body = {"error": {"code": code, "message": message, "status": status}}
 
 
 class _Job:
@@ -104,8 +87,8 @@ class _Job:
         self.message.current_state_time = _now()
 
 
-class DataflowServer:
-    """The service on loopback, on a free port; use it as a context. What it runs ends with it.
+class DataflowServer(Service):
+    """The service; use it as a context.
 
     Args:
         images: What workers may run in: the name of an image to the environment that it holds.
@@ -113,11 +96,14 @@ class DataflowServer:
         environment: Variables of every worker: where the other services are.
 
     Attributes:
-        url: Where it is: what the backend's ``api_endpoint`` is set to.
-        requests: Method, path and body of every request, as they came.
         without: Machine types of which there is none for now.
         quota: How many jobs there may be at once.
     """
+
+    #: Beam's runner speaks REST with nothing else.
+    host = "localhost"
+    #: Suites look for what is left open in this process.
+    protocol = "HTTP/1.0"
 
     def __init__(
         self,
@@ -125,47 +111,19 @@ class DataflowServer:
         storage: GCSServer,
         environment: Mapping[str, str] | None = None,
     ) -> None:
+        super().__init__()
         self.images = dict(images)
         self.storage = storage
         self.environment = dict(environment or {})
-        self.requests: list[tuple[str, str, str]] = []
         self.without: set[str] = set()
         self.quota = 1000
         self._jobs: dict[str, _Job] = {}
-        self._threads: list[threading.Thread] = []
         self._installed: dict[str, remote.Environment] = {}
         self._installing = threading.Lock()
-        self._lock = threading.RLock()
 
-    def __enter__(self) -> Self:
-        self._folder = tempfile.TemporaryDirectory(prefix="zenml-dataflow-")
-        service = self
-
-        class Handler(_Handler):
-            server_of = service
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
-        # By its name: Beam's runner speaks REST with nothing else.
-        self.url = f"http://localhost:{self._http.server_port}"
-        self._serving = threading.Thread(target=self._http.serve_forever, daemon=True)
-        self._serving.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        where: TracebackType | None,
-    ) -> None:
-        self._http.shutdown()
-        self._http.server_close()
-        self._serving.join()
+    def _stop(self) -> None:
         for job in self._jobs.values():
             job.stop.set()
-        for thread in self._threads:
-            thread.join(timeout=60)
-        self._folder.cleanup()
 
     # -- what is done in the console, and by the cloud itself --------------------------------------
 
@@ -219,9 +177,8 @@ class DataflowServer:
     # -- the API -----------------------------------------------------------------------------------
 
     def answer(self, method: str, path: str, query: dict[str, str], body: str) -> dict[str, Any]:
-        """What a request is answered with. Raises ``Refused``."""
+        """See ``Service.answer``."""
         with self._lock:
-            self.requests.append((method, path, body))
             named = _JOBS.fullmatch(path.removeprefix("/v1b3/"))
             if named is None:
                 raise Refused(404, "NOT_FOUND", f"there is no {method} {path}")
@@ -564,33 +521,3 @@ def _whole(value: Any) -> Any:
 def _as_json(message: Any) -> dict[str, Any]:
     found: dict[str, Any] = json_format.MessageToDict(_pb(message))
     return found
-
-
-class _Handler(BaseHTTPRequestHandler):
-    # A connection for each request: suites look for what is left open in this process.
-    protocol_version = "HTTP/1.0"
-    disable_nagle_algorithm = True
-    server_of: DataflowServer
-
-    def _serve(self) -> None:
-        split = urlsplit(self.path)
-        query = dict(parse_qsl(split.query))
-        query.pop("$alt", None)
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
-        try:
-            status = 200
-            said = self.server_of.answer(self.command, unquote(split.path), query, body)
-        except Refused as refused:
-            status, said = refused.code, refused.body
-        data = json.dumps(said).encode()
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json; charset=UTF-8")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-    do_GET = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815
-
-    def log_message(self, *_: Any) -> None:
-        """Requests are remembered instead."""

@@ -8,32 +8,26 @@ would give it and nothing of whoever sent it.
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import re
 import secrets
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from typing import Any
+from urllib.parse import quote
 
 import requests
 from google.cloud.aiplatform_v1 import types
 from google.protobuf import json_format
 
 from harness import remote
+from harness._service import Refused, Service
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-__all__ = ["EXECUTOR", "IMAGE", "PREBUILT", "Refused", "VertexServer"]
+__all__ = ["EXECUTOR", "IMAGE", "PREBUILT", "VertexServer"]
 
 #: An image with zenml, as its user has made it, and one of Google's without.
 IMAGE = "europe-docker.pkg.dev/my-project/images/zenml:1"
@@ -61,21 +55,6 @@ _PAIRS = {
 _PARENT = re.compile(r"projects/([^/]+)/locations/([^/]+)/customJobs")
 _PREBUILT = re.compile(r"(us|europe|asia)-docker\.pkg\.dev/vertex-ai/training/[\w.-]+:[\w.-]+")
 _LABEL = re.compile(r"[a-z0-9_-]{0,63}")
-
-
-class Refused(Exception):  # noqa: N818 - an answer, not an error of the service
-    """What the service answers in place of what it was asked for.
-
-    Args:
-        code: HTTP status.
-        status: Name of google.rpc.Code.
-        message: In words.
-    """
-
-    def __init__(self, code: int, status: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.body = {"error": {"code": code, "message": message, "status": status}}
 
 
 class _Job:
@@ -117,8 +96,8 @@ class _Job:
             )
 
 
-class VertexServer:
-    """The service on loopback, on a free port; use it as a context. What it runs ends with it.
+class VertexServer(Service):
+    """The service; use it as a context.
 
     Args:
         images: What may be run in: the name of an image to the environment that it holds. Google's
@@ -126,9 +105,7 @@ class VertexServer:
         environment: Further variables of every job: where the other services are.
 
     Attributes:
-        url: Where it is: what the client's ``api_endpoint`` is set to.
         pending: Seconds for which a job is prepared before it runs.
-        requests: Method, path and body of every request, as they came.
         without: Machine types of which there is none for now.
         quotas: How many jobs with a GPU there may be at once, by its name in the API.
     """
@@ -138,47 +115,20 @@ class VertexServer:
         images: Mapping[str, remote.Environment],
         environment: Mapping[str, str] | None = None,
     ) -> None:
+        super().__init__()
         self.images = dict(images)
         self.environment = dict(environment or {})
         self.pending = 1.0
-        self.requests: list[tuple[str, str, str]] = []
         self.without: set[str] = set()
         self.quotas: dict[str, int] = {}
         self._jobs: dict[str, _Job] = {}
         self._gone: list[_Job] = []
-        self._threads: list[threading.Thread] = []
-        self._lock = threading.RLock()
 
-    def __enter__(self) -> Self:
-        self._folder = tempfile.TemporaryDirectory(prefix="zenml-vertex-")
-        service = self
-
-        class Handler(_Handler):
-            server_of = service
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._http.server_port}"
-        self._serving = threading.Thread(target=self._http.serve_forever, daemon=True)
-        self._serving.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        where: TracebackType | None,
-    ) -> None:
-        self._http.shutdown()
-        self._http.server_close()
-        self._serving.join()
+    def _stop(self) -> None:
         for job in self._jobs.values():
             job.stop.set()
             if job.process is not None:
                 job.process.kill()
-        for thread in self._threads:
-            thread.join(timeout=60)
-        self._folder.cleanup()
 
     # -- what is done in the console, and by the cloud itself --------------------------------------
 
@@ -219,9 +169,7 @@ class VertexServer:
     # -- the API -----------------------------------------------------------------------------------
 
     def answer(self, method: str, path: str, query: dict[str, str], body: str) -> dict[str, Any]:
-        """What a request is answered with. Raises ``Refused``."""
-        with self._lock:
-            self.requests.append((method, path, body))
+        """See ``Service.answer``."""
         if path == "/v2/entries:list" and method == "POST":
             return self._list_entries(_json(body))
         name = path.removeprefix("/v1/")
@@ -566,30 +514,3 @@ def _json(body: str) -> dict[str, Any]:
     except ValueError as error:
         raise Refused(400, "INVALID_ARGUMENT", f"Invalid JSON payload received. {error}") from error
     return found
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server_of: VertexServer
-
-    def _serve(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
-        split = urlsplit(self.path)
-        query = {name: value for name, value in parse_qsl(split.query) if name[0] != "$"}
-        code, answer = 200, {}
-        try:
-            answer = self.server_of.answer(self.command, unquote(split.path), query, body)
-        except Refused as refused:
-            code, answer = refused.code, refused.body
-        data = json.dumps(answer).encode()
-        with contextlib.suppress(ConnectionError):
-            self.send_response(code)
-            self.send_header("Content-Type", "application/json; charset=UTF-8")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-    do_GET = do_POST = do_DELETE = _serve  # noqa: N815 - as http.server calls them
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name for it
-        """Say nothing."""
