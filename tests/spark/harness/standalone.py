@@ -71,6 +71,7 @@ class Standalone:
         self.folder = folder
         self.url = self.page = ""
         self._jvm = _JVM
+        self._archive = folder / "spark.jsa"
         self._count = workers
         self._python = python
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -153,10 +154,10 @@ class Standalone:
             with contextlib.suppress(OSError):
                 self.kill(name)
         shutil.rmtree(self.folder / "local", ignore_errors=True)
+        self._archive.unlink(missing_ok=True)  # it is large
 
     def _write_classes(self) -> None:
-        archive = self.folder / "spark.jsa"
-        written = f"{_JVM} -XX:ArchiveClassesAtExit={archive}"
+        written = f"{_JVM} -XX:ArchiveClassesAtExit={self._archive}"
         done = subprocess.run(
             [self._python, "-c", _WRITE_CLASSES, written],
             cwd=self.folder,
@@ -166,9 +167,9 @@ class Standalone:
             check=False,
             timeout=300,
         )
-        if not archive.exists():
+        if not self._archive.exists():
             raise RuntimeError(f"{done.stdout}{done.stderr}"[-4000:])
-        self._jvm = f"{_JVM} -XX:SharedArchiveFile={archive}"
+        self._jvm = f"{_JVM} -XX:SharedArchiveFile={self._archive}"
 
     def _start_master(self) -> None:
         address = ["--host", "127.0.0.1", "--port", "0", "--webui-port", "0"]
