@@ -31,7 +31,8 @@ __all__ = ["Attempt", "Outcome"]
 _State = beam_job_api_pb2.JobState
 _Importance = beam_job_api_pb2.JobMessage.MessageImportance
 
-#: Seconds after a worker's end in which its job may still be heard to be done.
+#: Seconds after a worker's end in which its job may still be heard to be done, and after a job's in
+#: which a worker may be seen to have ended.
 _LATE = 1.0
 
 
@@ -82,6 +83,7 @@ class Attempt:
         self.workers: dict[str, remote.Process] = {}
         self._said: list[str] = []
         self._ended: int | None = None
+        self._died = False
         self._change = threading.Condition()
 
     def run(self, stop: threading.Event) -> Outcome:
@@ -129,7 +131,7 @@ class Attempt:
             listening.join()
 
     def _wait(self, stop: threading.Event) -> str:
-        died = 0.0
+        since = 0.0
         while True:
             with self._change:
                 self._change.wait(0.05)
@@ -139,12 +141,11 @@ class Attempt:
             if ended == _State.DONE:
                 return "done"
             # A copy: Prism asks for workers, and lets them go, meanwhile.
-            if died or any(one.poll() is not None for one in [*self.workers.values()]):
-                died = died or time.monotonic()
-                if time.monotonic() - died > _LATE:
-                    return "disconnected"
-            elif ended is not None:
-                return "failed"
+            self._died |= any(one.poll() is not None for one in [*self.workers.values()])
+            if self._died or ended is not None:
+                since = since or time.monotonic()
+                if time.monotonic() - since > _LATE:
+                    return "disconnected" if self._died else "failed"
 
     def _listen(self, stream: Any) -> None:
         try:
@@ -189,13 +190,20 @@ class Attempt:
 
     def stop_worker(self, name: str) -> None:
         """End a worker; one that is unknown has ended."""
-        worker = self.workers.pop(name, None)
-        if worker is not None:
-            worker.kill()
+        worker = self.workers.get(name)
+        if worker is None:
+            return
+        # Prism lets go of one whose connection breaks, before it can be seen that it has died.
+        deadline = time.monotonic() + _LATE
+        while worker.poll() is None and self._ended != _State.DONE and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self._died |= worker.poll() is not None
+        self.workers.pop(name, None)
+        worker.kill()
 
     def _end_workers(self) -> None:
-        for name in [*self.workers]:
-            self.stop_worker(name)
+        while self.workers:
+            self.workers.popitem()[1].kill()
 
 
 class _Pool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):  # type: ignore[misc]
