@@ -147,13 +147,10 @@ def test_a_machine_that_is_still_being_stopped_is_deleted_when_it_is_off(
 ) -> None:
     backend = OrchestratorGCPBackend(**machine)
     body = backend.render(job)["instance"]
+    scripts = {"startup-script": "sleep 600", "shutdown-script": "sleep 3"}
     for item in body["metadata"]["items"]:
-        if item["key"] == "shutdown-script":
-            item["value"] = "sleep 3"
-        if item["key"] == "startup-script":
-            item["value"] = "sleep 600"
-    where = f"{service.url}/compute/v1/projects/my-project/zones/europe-west1-b/instances"
-    requests.post(where, json=body, timeout=30).raise_for_status()
+        item["value"] = scripts.get(item["key"], item["value"])
+    requests.post(service.instances, json=body, timeout=30).raise_for_status()
     handle = backend.find(job)
     assert handle is not None
     wait_until(lambda: status_of(service) == ["RUNNING"], timeout=30, what="a machine that runs")
@@ -414,9 +411,8 @@ def test_a_machine_that_another_request_has_made_is_the_one_if_it_does_the_same(
     service: ComputeServer, machine: dict[str, Any], job: Job
 ) -> None:
     backend = OrchestratorGCPBackend(**{**machine, "image": "r.example/no-such:1"})
-    where = f"{service.url}/compute/v1/projects/my-project/zones/europe-west1-b/instances"
     # As it is made of what 'zenml plan --render' prints.
-    made = requests.post(where, json=backend.render(job)["instance"], timeout=30).json()
+    made = requests.post(service.instances, json=backend.render(job)["instance"], timeout=30).json()
     assert "error" not in made, made
     found = backend.find(job)
     handle = backend.submit(job)
@@ -603,11 +599,10 @@ def test_the_stand_in_refuses_what_compute_engine_refuses(
     service: ComputeServer, machine: dict[str, Any], job: Job, change: Any, words: str
 ) -> None:
     body = {**OrchestratorGCPBackend(**machine).render(job)["instance"], **change}
-    where = f"{service.url}/compute/v1/projects/my-project/zones/europe-west1-b/instances"
-    answer = requests.post(where, json=body, timeout=30)
+    answer = requests.post(service.instances, json=body, timeout=30)
     assert answer.status_code == 400, answer.text
     assert words in answer.json()["error"]["message"]
-    assert requests.post(f"{where}?dryRun=1", json=body, timeout=30).status_code == 400
+    assert requests.post(f"{service.instances}?dryRun=1", json=body, timeout=30).status_code == 400
 
 
 def test_machines_end_with_the_session_however_that_ends(
@@ -639,8 +634,8 @@ import requests
 from harness import ComputeServer
 
 with ComputeServer({}) as server:
-    where = f"{server.url}/compute/v1/projects/my-project/zones/europe-west1-b/instances"
-    requests.post(where, json=json.load(open(sys.argv[1])), timeout=30).raise_for_status()
+    body = json.load(open(sys.argv[1]))
+    requests.post(server.instances, json=body, timeout=30).raise_for_status()
     print(server.machines()[0]["folder"], flush=True)
     time.sleep(600)
 """

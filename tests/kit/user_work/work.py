@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
+import pkgutil
 import sys
 import time
 from typing import Any
@@ -49,8 +49,7 @@ def main() -> None:
     begun = time.monotonic()
     said: dict[str, Any]
     try:
-        module, _, name = told["backend"].partition(":")
-        backend = getattr(importlib.import_module(module), name)(**told["options"])
+        backend = pkgutil.resolve_name(told["backend"])(**told["options"])
         run = pipeline.run(backend, artifact_store=told["store"], detach=told["detach"])
         said = {"status": run.status, "run": run.id}
         if run.status == "succeeded":

@@ -198,12 +198,16 @@ class Attempt:
         while worker.poll() is None and self._ended != _State.DONE and time.monotonic() < deadline:
             time.sleep(0.01)
         self._died |= worker.poll() is not None
-        self.workers.pop(name, None)
-        worker.kill()
+        self._end_worker(name)
+
+    def _end_worker(self, name: str) -> None:
+        worker = self.workers.pop(name, None)
+        if worker is not None:
+            worker.kill()
 
     def _end_workers(self) -> None:
-        while self.workers:
-            self.workers.popitem()[1].kill()
+        for name in [*self.workers]:
+            self._end_worker(name)
 
 
 class _Pool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):  # type: ignore[misc]

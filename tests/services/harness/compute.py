@@ -14,7 +14,6 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -71,19 +70,19 @@ class ComputeServer:
         assert self._process.stdout is not None
         self.url = self._process.stdout.readline().decode().strip()
         if not self.url:
-            self.__exit__(None, None, None)
+            self.__exit__()
             raise RuntimeError(f"the server does not start: {log.read_text(errors='replace')}")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        where: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.communicate()
         self._temporary.cleanup()
+
+    @property
+    def instances(self) -> str:
+        """The URL of the machines of a project in a zone."""
+        return f"{self.url}/compute/v1/projects/my-project/zones/europe-west1-b/instances"
 
     # -- what there is ---------------------------------------------------------------------------
 

@@ -9,7 +9,6 @@ import tempfile
 import time
 from importlib import resources
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import requests
@@ -60,17 +59,12 @@ class GCSServer:
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 said = log.read_text(errors="replace")
-                self.__exit__(None, None, None)
+                self.__exit__()
                 raise RuntimeError(f"fake-gcs-server does not start: {said}")
             time.sleep(0.02)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        where: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
         self._temporary.cleanup()

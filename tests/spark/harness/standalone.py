@@ -70,8 +70,8 @@ class Standalone:
     def __init__(self, folder: Path, workers: int = 2, python: str = sys.executable) -> None:
         self.folder = folder
         self.url = self.page = ""
-        self._jvm = _JVM
         self._archive = folder / "spark.jsa"
+        self._classes = f"-XX:SharedArchiveFile={self._archive}"
         self._count = workers
         self._python = python
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -96,9 +96,9 @@ class Standalone:
         """Parameters of a backend on it: one core of each worker, so that two maps have room."""
         conf = {
             "spark.cores.max": "2",
-            "spark.driver.extraJavaOptions": self._jvm,
+            "spark.driver.extraJavaOptions": self._classes,
             "spark.driver.host": "127.0.0.1",
-            "spark.executor.extraJavaOptions": self._jvm,
+            "spark.executor.extraJavaOptions": f"{_JVM} {self._classes}",
         }
         return {"master": self.url, "python": self._python, "conf": conf}
 
@@ -169,7 +169,6 @@ class Standalone:
         )
         if not self._archive.exists():
             raise RuntimeError(f"{done.stdout}{done.stderr}"[-4000:])
-        self._jvm = f"{_JVM} -XX:SharedArchiveFile={self._archive}"
 
     def _start_master(self) -> None:
         address = ["--host", "127.0.0.1", "--port", "0", "--webui-port", "0"]
@@ -197,7 +196,7 @@ class Standalone:
             "PATH": os.environ["PATH"],
             "PYSPARK_PYTHON": self._python,
             "PYTHONHASHSEED": "0",
-            "SPARK_DAEMON_JAVA_OPTS": self._jvm,
+            "SPARK_DAEMON_JAVA_OPTS": f"{_JVM} {self._classes}",
             "SPARK_DAEMON_MEMORY": "256m",
             "SPARK_HOME": str(home),
             "SPARK_LAUNCHER_OPTS": _JVM,
